@@ -1,0 +1,1 @@
+"""The pure core: it imports no proxy, no database, no clock; the time is an argument."""

@@ -1,0 +1,1 @@
+"""What a child process needs to go through the proxy: variables, CA bundle."""

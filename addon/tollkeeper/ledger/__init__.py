@@ -1,0 +1,1 @@
+"""The books: one port (``port.py``), one module an engine."""

@@ -1,0 +1,157 @@
+"""What every ledger engine promises; the contract tests quote these sentences.
+
+One write transaction per verb. ``admit`` opens it, loads a snapshot, lets the pure ``Case`` judge it,
+and writes what the decision says, the audit record included. Nothing is checked outside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+from tollkeeper.core.snapshot import AgentRecord, RunRecord, Snapshot, Standing, TokenRecord
+from tollkeeper.domain import (
+    Account,
+    Admission,
+    Approval,
+    Balance,
+    Decision,
+    Limits,
+    Principal,
+    Settlement,
+    Verdict,
+)
+
+
+class Case(Protocol):
+    """One call before the judge: pure, made anew for each admission (``core/decide.py``)."""
+
+    @property
+    def approval_digest(self) -> str:
+        """What an approval of this call is bound to."""
+
+    @property
+    def prefixes(self) -> Sequence[str]:
+        """Digests of the conversation's prefixes, longest first, at most 16."""
+
+    @property
+    def model_key(self) -> str:
+        """``provider/model``: what history is kept under; empty for free calls."""
+
+    def accounts(self, standing: Standing) -> Sequence[Account]:
+        """The accounts whose balances the decision needs."""
+
+    def decide(self, snapshot: Snapshot) -> Decision:
+        """Judge. Never raises for anything that a client can send."""
+
+    def record(self) -> Mapping[str, Any]:
+        """The facts of the call for the record: plain JSON values, no bodies, no secrets."""
+
+
+class Ledger(Protocol):
+    """The books. Every method may raise ``LedgerError``; with a busy timeout of 0, ``LedgerBusy``."""
+
+    # ---- the way of a call
+
+    def admit(
+        self, case: Case, principal: Principal, now_ns: int, *, again: str | None = None,
+        body: bytes = b"",
+    ) -> Admission:
+        """Judge and write, in one transaction.
+
+        ALLOW: the reservation stands, rates are charged, a slot is taken, an approval it consumes is
+        used up: each verdict releases one forward. HOLD: the reservation stands, nothing is charged
+        to rates; the approval with this digest is joined or a new one opened. DENY: nothing stands.
+
+        Args:
+            again: The id of a held call that is admitted a second time; its own reservation is
+                taken out first, and the same id goes on.
+            body: What the person will be shown; kept with a new approval.
+        """
+
+    def settle(self, call: str, settlement: Settlement, now_ns: int) -> bool:
+        """Resolve the reservation; the second time nothing happens and False is returned.
+
+        A cost above the reservation is booked in full, the excess as ``overrun``. ``NOT_SENT`` voids:
+        money, quota and rate are given back. The booking goes to the windows of the admission.
+        The slot is freed, tpm is corrected at its own time, history and billed prefix are learnt.
+        """
+
+    def leave(self, call: str, now_ns: int) -> None:
+        """The client of a held call is gone or answered: void its reservation; the approval stays."""
+
+    # ---- approvals
+
+    def verdicts(self, approvals: Sequence[str]) -> Mapping[str, Approval]:
+        """Those of the given approvals that are no longer open."""
+
+    def approvals(self, *, open_only: bool = True) -> list[Approval]: ...
+
+    def approval(self, prefix: str) -> Approval:
+        """By a unique prefix of its id; ``ApprovalError`` when none or several match."""
+
+    def approval_body(self, approval: str) -> bytes: ...
+
+    def give_verdict(self, verdict: Verdict) -> Approval:
+        """The first verdict wins; ``ApprovalError`` tells the second who was first and when."""
+
+    def changed(self) -> bool:
+        """Whether another connection committed since the last call; costs microseconds."""
+
+    # ---- identities
+
+    def identify(self, agent: str, token_sha256: str) -> TokenRecord | None:
+        """The token with this hash if it is this agent's, whatever its state."""
+
+    def standing(self, principal: Principal) -> Standing: ...
+
+    def create_agent(self, record: AgentRecord) -> None: ...
+
+    def set_agent_state(self, name: str, state: str, now_ns: int, by: str) -> None: ...
+
+    def set_agent_limits(self, name: str, limits: Limits, now_ns: int, by: str) -> None: ...
+
+    def agents(self) -> list[AgentRecord]: ...
+
+    def add_token(self, token: TokenRecord, sha256: str) -> None: ...
+
+    def revoke_tokens(self, agent: str, now_ns: int, *, keep: str | None = None) -> int: ...
+
+    def tokens(self, agent: str) -> list[TokenRecord]: ...
+
+    def add_run(self, record: RunRecord) -> None: ...
+
+    def set_run_state(self, run: str, state: str, now_ns: int, by: str) -> None: ...
+
+    def end_run(self, run: str, now_ns: int) -> None:
+        """Mark it ended and revoke the tokens bound to it."""
+
+    def credit(self, account: Account, amount_nano_usd: int, now_ns: int, by: str) -> None: ...
+
+    # ---- reading
+
+    def balance(self, account: Account) -> Balance: ...
+
+    def record(self, kind: str, actor: str, data: Mapping[str, Any], now_ns: int) -> None:
+        """One audit record of its own (policy loads, refusals before a principal …)."""
+
+    def audit(self, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]: ...
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Read-only queries for reports; the tables are documented in the engine's migrations."""
+
+    # ---- keeping house
+
+    def take_lease(self, owner: str, now_ns: int) -> None:
+        """Say that this process lives; what it admits carries its name."""
+
+    def recover(self, alive: Callable[[str], bool], now_ns: int) -> int:
+        """Book what dead owners left: held calls void, forwarded calls in full. How many."""
+
+    def lapse(self, now_ns: int) -> int:
+        """Lapse approvals whose time is over. How many."""
+
+    def tidy(self, now_ns: int) -> None:
+        """Drop rate entries and billed prefixes that no longer matter; checkpoint the log."""
+
+    def close(self) -> None: ...

@@ -1,0 +1,1 @@
+"""The YAML language: strict loading with positions, models, matchers, examples."""

@@ -1,0 +1,1 @@
+"""Simulated providers behind real TLS, for the demo and the tests."""

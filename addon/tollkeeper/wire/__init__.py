@@ -1,0 +1,1 @@
+"""The providers' wire formats, one file a dialect: parse, meter, refusal."""
