@@ -376,17 +376,34 @@ class KeySource:
 
 
 @dataclass(frozen=True, slots=True)
+class Mount:
+    """Where on a provider's hosts one family of dialects stands.
+
+    Attributes:
+        api: ``openai``, ``anthropic`` or ``gemini``.
+        prefix: Path before the family's own, with no slash at its end: ``/v1``, ``/openai/v1``.
+        auth: How it takes a key: ``bearer``, ``x-api-key`` or ``x-goog-api-key``.
+    """
+
+    api: str
+    prefix: str
+    auth: str
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A governed provider: built in (``facts/hosts.yaml``), changed or added by the policy.
 
     Attributes:
         hosts: Exact lower-case names.
         host_patterns: Anchored RE2 patterns for regional names.
-        api: The family of dialects it speaks: ``openai``, ``anthropic``, ``gemini``.
+        api: The family of dialects it speaks: ``openai``, ``anthropic``, ``gemini``; ``none`` when
+            it is governed but speaks none that we read, so that every call to it is refused.
         catalogue: Its id in genai-prices, or None.
         connect_to: ``(address, port)`` to dial instead; name, SNI and certificate check stay.
         trust: A PEM file with an extra trust root for this provider.
         prices: The owner's own, USD per million tokens as nano-USD per million, by model glob.
+        mounts: Where its dialects stand, first match wins; empty means where ``api`` usually does.
     """
 
     name: str
@@ -398,6 +415,7 @@ class Provider:
     connect_to: tuple[str, int] | None = None
     trust: str | None = None
     prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    mounts: tuple[Mount, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

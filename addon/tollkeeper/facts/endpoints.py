@@ -1,0 +1,144 @@
+"""What may be asked of a provider, and which of it is free (``endpoints.yaml``).
+
+A path is looked at as it stands on the wire, without its query. What no entry matches is unknown,
+and an unknown endpoint of a provider is refused: percent-encoding, dot segments, doubled slashes
+and anything after the known path never match.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import re2
+
+from tollkeeper.domain import Dialect, Mount, Provider
+from tollkeeper.facts.tables import read_table
+
+MAX_PATH_BYTES = 1024
+"""The longest known path is a Gemini model with its method, far below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointFact:
+    """One known endpoint of a family of dialects.
+
+    Attributes:
+        method: Upper case.
+        path_re: RE2 that must match the whole path after the mount's prefix, or the whole path
+            when ``root``. A group named ``model`` holds the model where the path names it.
+        operation: ``chat``, ``responses``, ``messages``, ``generate``, ``stream_generate``,
+            ``count_tokens``, ``models`` …
+        dialect: How to read its body and answer; None when there is nothing to read.
+        metered: True when it may cost money.
+        source: URL of where this is known from.
+        date: When that was looked up, ISO 8601.
+        root: True when the path does not follow the mount's prefix (telemetry).
+        only: Providers for which it holds; empty for all that mount this family.
+        inject: True when an injected key may reach it. Telemetry never gets one.
+    """
+
+    method: str
+    path_re: str
+    operation: str
+    dialect: Dialect | None
+    metered: bool
+    source: str
+    date: str
+    root: bool = False
+    only: tuple[str, ...] = ()
+    inject: bool = True
+
+
+@cache
+def _families() -> Mapping[str, tuple[EndpointFact, ...]]:
+    return {
+        api: tuple(_fact(entry) for entry in entries)
+        for api, entries in read_table("endpoints")["endpoints"].items()
+    }
+
+
+def _fact(entry: Mapping[str, Any]) -> EndpointFact:
+    dialect = entry.get("dialect")
+    return EndpointFact(
+        method=entry["method"],
+        path_re=entry["path"],
+        operation=entry["operation"],
+        dialect=Dialect(dialect) if dialect else None,
+        metered=entry["metered"],
+        source=entry["source"],
+        date=str(entry["date"]),
+        root=entry.get("root", False),
+        only=tuple(entry.get("only", ())),
+        inject=entry.get("inject", True),
+    )
+
+
+@cache
+def _default_mounts() -> Mapping[str, tuple[Mount, ...]]:
+    return {
+        api: tuple(Mount(api=api, prefix=m["prefix"], auth=m["auth"]) for m in mounts)
+        for api, mounts in read_table("endpoints")["default_mounts"].items()
+    }
+
+
+def endpoints(api: str) -> tuple[EndpointFact, ...]:
+    """The known endpoints of a family, paths relative to a mount; empty for ``none``."""
+    return _families().get(api, ())
+
+
+def _mounts(provider: Provider) -> tuple[Mount, ...]:
+    return provider.mounts or _default_mounts().get(provider.api, ())
+
+
+def _matches(provider: Provider, method: str, path: str) -> Iterator[tuple[Mount, EndpointFact]]:
+    if len(path) > MAX_PATH_BYTES:
+        return
+    for mount in _mounts(provider):
+        for fact in endpoints(mount.api):
+            if fact.method != method or (fact.only and provider.name not in fact.only):
+                continue
+            prefix = "" if fact.root else mount.prefix
+            if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
+                yield mount, fact
+
+
+def endpoint(provider: Provider, method: str, path: str) -> EndpointFact | None:
+    """The known endpoint that this request asks for, or None: unknown, to be refused.
+
+    Args:
+        provider: Built in or the policy's own.
+        method: As sent; methods are case-sensitive.
+        path: As sent, without the query.
+    """
+    found = next(_matches(provider, method, path), None)
+    return found[1] if found else None
+
+
+def mount_of(provider: Provider, method: str, path: str) -> Mount | None:
+    """The mount whose known endpoint this request asks for: it says how a key is handed over."""
+    found = next(_matches(provider, method, path), None)
+    return found[0] if found else None
+
+
+def reroute(source: Provider, method: str, path: str, target: Provider) -> str | None:
+    """The same endpoint's path at another provider, for an alias that lives elsewhere.
+
+    Returns:
+        None when the endpoint is unknown, free of a dialect, or the target does not speak it.
+    """
+    for mount, fact in _matches(source, method, path):
+        if fact.dialect is None or fact.root:
+            continue
+        for other in _mounts(target):
+            moved = other.prefix + path[len(mount.prefix) :]
+            if other.api == mount.api and endpoint(target, method, moved) == fact:
+                return moved
+    return None
+
+
+@cache
+def _compiled(pattern: str) -> Any:
+    return re2.compile(pattern)

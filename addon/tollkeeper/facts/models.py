@@ -1,0 +1,153 @@
+"""What a model may write, and what is billed beyond the bytes of a request (``models.yaml``).
+
+All figures are upper bounds in tokens. Where documents disagree or are silent about a model, the
+larger figure stands, because a reservation may be too large and never too small.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from tollkeeper.domain import Dialect
+from tollkeeper.facts.tables import read_table
+
+_FAMILY: Mapping[Dialect, str] = {
+    Dialect.OPENAI_CHAT: "openai",
+    Dialect.OPENAI_RESPONSES: "openai",
+    Dialect.ANTHROPIC: "anthropic",
+    Dialect.GEMINI: "gemini",
+}
+
+
+MAX_MODEL_CHARACTERS = 256
+"""No provider's model name comes near; more is not looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """How an image of known size is billed: ``base`` and ``per_patch`` for each square."""
+
+    pixels: int
+    per_patch: float
+    base: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    models: tuple[str, ...]
+    tokens: int = 0
+    with_tools_tokens: int = 0
+    patch: _Patch | None = None
+    capped: bool = True
+    when: str = "always"
+
+    def fits(self, names: tuple[str, ...]) -> bool:
+        return any(fnmatchcase(name, glob) for glob in self.models for name in names)
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    return read_table("models")
+
+
+def _entries(rows: Iterable[Mapping[str, Any]]) -> tuple[_Entry, ...]:
+    return tuple(
+        _Entry(
+            models=tuple(row["models"]),
+            tokens=row.get("tokens", 0),
+            with_tools_tokens=row.get("with_tools_tokens", 0),
+            patch=_Patch(**row["patch"]) if "patch" in row else None,
+            capped=row.get("capped", True),
+            when=row.get("when", "always"),
+        )
+        for row in rows
+    )
+
+
+@cache
+def _output_limits() -> Mapping[str, tuple[_Entry, ...]]:
+    return {
+        provider: _entries(group["limits"])
+        for group in _table()["max_output"]
+        for provider in group["providers"]
+    }
+
+
+@cache
+def _by_family(table: str) -> Mapping[str, tuple[_Entry, ...]]:
+    return {family: _entries(rows) for family, rows in _table()[table].items()}
+
+
+def _names(model: str) -> tuple[str, ...]:
+    """The model as it is named, without its author, and without ``ft:``; in lower case."""
+    whole = model[:MAX_MODEL_CHARACTERS].lower()
+    last = whole.rpartition("/")[2]
+    return whole, last, last.removeprefix("ft:")
+
+
+def max_output_tokens(provider: str, model: str) -> int | None:
+    """The documented most that one answer of this model may hold, reasoning included.
+
+    Args:
+        provider: A name of ``providers()``; others have no table.
+        model: As the provider names it.
+
+    Returns:
+        None when no limit below the context window is known.
+    """
+    names = _names(model)
+    for entry in _output_limits().get(provider, ()):
+        if entry.fits(names):
+            return entry.tokens
+    return None
+
+
+def image_bound_tokens(dialect: Dialect, model: str, size: tuple[int, int] | None = None) -> int:
+    """The most that one image may be billed.
+
+    Args:
+        dialect: Decides, with the model, which formula holds.
+        model: As the call names it.
+        size: Width and height in pixels where the caller read them from the image itself; the
+            bound then holds for this image, else for any.
+    """
+    entry = _bound("images", dialect, model)
+    if size is None or entry.patch is None:
+        return entry.tokens
+    across, down = (math.ceil(side / entry.patch.pixels) for side in size)
+    billed = entry.patch.base + math.ceil(across * down * entry.patch.per_patch)
+    return min(billed, entry.tokens) if entry.capped else billed
+
+
+def hidden_input_tokens(dialect: Dialect, model: str, tools: bool) -> int:
+    """The most prompt tokens that a provider adds and bills without their being in the request.
+
+    Args:
+        dialect: Decides, with the model, which prompts there are.
+        model: As the call names it.
+        tools: Whether the call offers any tool, the client's own or the provider's.
+    """
+    entry = _bound("hidden_input", dialect, model)
+    return entry.tokens + (entry.with_tools_tokens if tools else 0)
+
+
+def hides_reasoning(dialect: Dialect, model: str, asked: bool = True) -> bool:
+    """Whether the model may bill output that its answer does not show.
+
+    Args:
+        dialect: Decides, with the model, what is known.
+        model: As the call names it.
+        asked: Whether the call asks for reasoning; some models reason only then.
+    """
+    when = _bound("hidden_reasoning", dialect, model).when
+    return when == "always" or (when == "asked" and asked)
+
+
+def _bound(table: str, dialect: Dialect, model: str) -> _Entry:
+    names = _names(model)
+    return next(entry for entry in _by_family(table)[_FAMILY[dialect]] if entry.fits(names))
