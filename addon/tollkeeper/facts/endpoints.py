@@ -33,8 +33,8 @@ class EndpointFact:
             ``count_tokens``, ``models`` …
         dialect: How to read its body and answer; None when there is nothing to read.
         metered: True when it may cost money.
-        source: URL of where this is known from.
-        date: When that was looked up, ISO 8601.
+        source: URL of the page on the matter.
+        date: When it was last held to be so, ISO 8601.
         root: True when the path does not follow the mount's prefix (telemetry).
         only: Providers for which it holds; empty for all that mount this family.
         inject: True when an injected key may reach it. Telemetry never gets one.
