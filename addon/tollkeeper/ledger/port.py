@@ -7,6 +7,7 @@ and writes what the decision says, the audit record included. Nothing is checked
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from tollkeeper.core.snapshot import AgentRecord, RunRecord, Snapshot, Standing, TokenRecord
@@ -45,7 +46,11 @@ class Case(Protocol):
         """Judge. Never raises for anything that a client can send."""
 
     def record(self) -> Mapping[str, Any]:
-        """The facts of the call for the record: plain JSON values, no bodies, no secrets."""
+        """The facts of the call for the record: plain JSON values, no bodies, no secrets.
+
+        ``team``, ``provider``, ``model``, ``operation`` and ``stream`` also become columns of the
+        call's row.
+        """
 
 
 class Ledger(Protocol):
@@ -54,7 +59,12 @@ class Ledger(Protocol):
     # ---- the way of a call
 
     def admit(
-        self, case: Case, principal: Principal, now_ns: int, *, again: str | None = None,
+        self,
+        case: Case,
+        principal: Principal,
+        now_ns: int,
+        *,
+        again: str | None = None,
         body: bytes = b"",
     ) -> Admission:
         """Judge and write, in one transaction.
@@ -135,10 +145,18 @@ class Ledger(Protocol):
     def record(self, kind: str, actor: str, data: Mapping[str, Any], now_ns: int) -> None:
         """One audit record of its own (policy loads, refusals before a principal …)."""
 
+    def record_once(
+        self, line: str, kind: str, actor: str, data: Mapping[str, Any], now_ns: int
+    ) -> bool:
+        """As ``record``; nothing and False when the spool's line of this id was taken before."""
+
     def audit(self, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]: ...
 
     def rows(self, sql: str, params: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
         """Read-only queries for reports; the tables are documented in the engine's migrations."""
+
+    def reading(self) -> AbstractContextManager[None]:
+        """Within this, ``rows`` sees the ledger as one moment had it, however long it takes."""
 
     # ---- keeping house
 

@@ -6,6 +6,7 @@ Source: https://ai.google.dev/api/generate-content (shape of the answer, usageMe
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tollkeeper.domain import Usage
@@ -23,6 +24,7 @@ from tollkeeper.simulator.frames import JSON, dump, event, json_answer, stream_a
 from tollkeeper.simulator.script import Script
 
 IMAGE_TOKENS = 258  # one tile of an image
+_CAPITAL = re.compile("[A-Z]")
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "tool": "STOP"}
 
 
@@ -35,16 +37,18 @@ def read(
         KeyError: A required member is missing.
     """
     contents = body["contents"]
-    config = body.get("generationConfig") or body.get("generation_config") or {}
+    config = _member(body, "generationConfig") or {}
     tools = {
-        declared["name"]: declared.get("parameters") or declared.get("parametersJsonSchema") or {}
+        declared["name"]: declared.get("parameters")
+        or _member(declared, "parametersJsonSchema")
+        or {}
         for tool in body.get("tools") or ()
-        for declared in tool.get("functionDeclarations") or ()
+        for declared in _member(tool, "functionDeclarations") or ()
     }
     last = contents[-1] if contents else {}
     images = images_in(contents)
     texts = [
-        *texts_in(body.get("systemInstruction")),
+        *texts_in(_member(body, "systemInstruction")),
         *texts_in(contents),
         *texts_in(body.get("tools")),
     ]
@@ -54,10 +58,10 @@ def read(
         sse=sse,
         last_text=_own_text(last),
         input_tokens=count_tokens(texts, len(contents), images * IMAGE_TOKENS),
-        max_output_tokens=config.get("maxOutputTokens"),
-        choices=config.get("candidateCount") or 1,
+        max_output_tokens=_member(config, "maxOutputTokens"),
+        choices=_member(config, "candidateCount") or 1,
         tools=tools,
-        forced_tool=_forced(body.get("toolConfig") or {}, list(tools)),
+        forced_tool=_forced(_member(body, "toolConfig") or {}, list(tools)),
         serial=serial,
         created_s=now_s,
     )
@@ -65,7 +69,7 @@ def read(
 
 def read_count(body: dict[str, Any], model: str) -> Exchange:
     """Reads a ``countTokens`` body, which may wrap a whole request."""
-    inner = body.get("generateContentRequest") or body
+    inner = _member(body, "generateContentRequest") or body
     return read(inner, model, 0, 0, stream=False, sse=False)
 
 
@@ -165,16 +169,27 @@ def _function_call(planned: Plan) -> dict[str, Any]:
     return {"functionCall": {"name": planned.tool, "args": arguments}}
 
 
+def _member(value: dict[str, Any], name: str) -> Any:
+    """A member by its JSON name or its original one; the SDKs send both, in one request.
+
+    Source: https://protobuf.dev/programming-guides/json/#field-names
+    """
+    snake = _CAPITAL.sub(lambda found: f"_{found[0].lower()}", name)
+    return value.get(name, value.get(snake))
+
+
 def _own_text(content: dict[str, Any]) -> str:
     parts = content.get("parts") or []
-    if content.get("role") not in (None, "user") or any("functionResponse" in p for p in parts):
+    if content.get("role") not in (None, "user") or any(
+        _member(p, "functionResponse") for p in parts
+    ):
         return ""
     return " ".join(part["text"] for part in parts if "text" in part)
 
 
 def _forced(tool_config: dict[str, Any], names: list[str]) -> str | None:
-    calling = tool_config.get("functionCallingConfig") or {}
+    calling = _member(tool_config, "functionCallingConfig") or {}
     if calling.get("mode") != "ANY":
         return None
-    allowed = calling.get("allowedFunctionNames") or names
+    allowed = _member(calling, "allowedFunctionNames") or names
     return allowed[0] if allowed else None

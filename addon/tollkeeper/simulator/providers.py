@@ -26,7 +26,7 @@ _TELEMETRY = re.compile(
 )
 _MODELS = {
     "openai": ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3"),
-    "anthropic": ("claude-opus-4-1", "claude-sonnet-4-5", "claude-haiku-4-5"),
+    "anthropic": ("claude-opus-4-6", "claude-sonnet-4-6", "claude-haiku-4-5"),
     "gemini": ("gemini-2.5-pro", "gemini-2.5-flash"),
 }
 _HEALTHY = Script()

@@ -1,0 +1,283 @@
+"""The layers of limits that stand over one call, and whose accounts they count on.
+
+Every layer must be satisfied, so the stricter wins without ever being computed:
+
+    ceilings           on each agent
+    agents.NAME        from the policy, or ``agents.default`` when it does not name the agent
+    agent NAME         given by ``agent create``
+    teams.NAME         on the team
+    run ID             minted with the run
+    models.NAME        of an alias; counts on nothing, so it has no budgets
+
+A child is under the layers of all its ancestors too, on the ancestors' own accounts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from tollkeeper.core.budget import account_for, window_bounds
+from tollkeeper.core.identity import day_run
+from tollkeeper.core.snapshot import Standing
+from tollkeeper.domain import (
+    Account,
+    Call,
+    Code,
+    Effect,
+    Layer,
+    Limits,
+    Policy,
+    Principal,
+    Reason,
+    Rule,
+    Window,
+)
+
+LATE_FACTS: Final = frozenset(
+    {
+        "budget_left_percent",
+        "expected_cost_usd",
+        "input_tokens",
+        "priority",
+        "project",
+        "worst_cost_usd",
+    }
+)
+"""Facts that only the ledger's snapshot completes; rules that read none are matched before it."""
+
+_NO_LIMITS: Final = Limits()
+_MOST_KNOWN: Final = 4096
+_MOST_VIEWS: Final = 8
+_CAPABILITIES: Final = ("scope", "models", "tools", "streaming", "vision", "reasoning", "strict")
+_RATES: Final = ("rpm", "tpm", "concurrent")
+
+
+@dataclass(frozen=True, slots=True)
+class Over:
+    """One layer over this call.
+
+    Attributes:
+        own: False when it belongs to an ancestor, which a client must not be told the name of.
+    """
+
+    layer: Layer
+    limits: Limits
+    own: bool = True
+
+    def source(self, key: str) -> str:
+        """Where the limit is written, for the record."""
+        written = self.layer.source
+        return f"{written} {key}" if " " in written else f"{written}.{key}"
+
+    def name(self, key: str) -> str:
+        """What a client may be told of it."""
+        return self.source(key) if self.own else f"{key} of a parent agent"
+
+    def denies(self, key: str, message: str) -> Reason:
+        """A refusal by this layer's limit ``key``."""
+        return Reason(Effect.DENY, Code.POLICY_DENIED, self.source(key), message)
+
+
+class Line(NamedTuple):
+    """A budget (nano-USD) or quota (calls) of one layer over one window."""
+
+    over: Over
+    key: str
+    account: Account
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """All layers over a call, sorted by what they limit.
+
+    Attributes:
+        subjects: On whom the call counts.
+        capable: Layers that limit what may be asked for.
+        rated: Layers with a rate.
+        sized: Layers with a limit on the input.
+        output_cap: The least of all output limits.
+        clamp: Whether some layer lets the output limit shrink to what budgets hold and none forbids.
+        server_tools_nano_usd: Set aside for server-side tools; None when no layer names an amount.
+        accounts: Of all budgets and quotas, each once.
+        since_ns: From when to when (exclusive) the accounts are these.
+    """
+
+    subjects: tuple[str, ...]
+    capable: tuple[Over, ...]
+    rated: tuple[Over, ...]
+    sized: tuple[Over, ...]
+    output_cap: int | None
+    clamp: bool
+    server_tools_nano_usd: int | None
+    budgets: tuple[Line, ...]
+    quotas: tuple[Line, ...]
+    accounts: tuple[Account, ...]
+    since_ns: int
+    until_ns: int
+    given: tuple[Limits, ...]
+
+
+@dataclass(slots=True)
+class View:
+    """A policy, with what is worth computing once for all its calls.
+
+    Attributes:
+        reads: Every fact that some rule reads.
+    """
+
+    policy: Policy
+    early_rules: tuple[Rule, ...]
+    late_rules: tuple[Rule, ...]
+    reads: frozenset[str]
+    _stacks: dict[tuple[Any, ...], Stack] = field(default_factory=dict)
+
+    def stack(self, standing: Standing, principal: Principal, call: Call, now_ns: int) -> Stack:
+        """All layers over a call; what was computed for its like is used again."""
+        alias = self.policy.aliases.get(call.model) if call.model is not None else None
+        names = tuple(record.name for record in standing.agents)
+        key = (names, principal.run, principal.label, alias and alias.name)
+        given = tuple(record.limits for record in standing.agents)
+        if standing.run is not None:
+            given = (*given, standing.run.limits)
+        known = self._stacks.get(key)
+        if known and known.since_ns <= now_ns < known.until_ns and known.given == given:
+            return known
+        if len(self._stacks) >= _MOST_KNOWN:
+            self._stacks.clear()
+        layers = self._layers(standing, principal)
+        if alias is not None and alias.limits != _NO_LIMITS:
+            layers.append(Over(Layer(f"models.{alias.name}", "", alias.limits), alias.limits))
+        runs = runs_of(principal, now_ns, self.policy.timezone)
+        subjects = self._subjects(names, runs)
+        found = _stacked(layers, subjects, runs[-1], given, now_ns, self.policy.timezone)
+        self._stacks[key] = found
+        return found
+
+    def _layers(self, standing: Standing, principal: Principal) -> list[Over]:
+        layers: list[Over] = []
+        for record in standing.agents:
+            own = record.name == principal.agent
+            layers += self._written_for(record.name, own=own)
+            if record.limits != _NO_LIMITS:
+                layer = Layer(f"agent {record.name}", f"agent:{record.name}", record.limits)
+                layers.append(Over(layer, record.limits, own))
+        run = standing.run
+        if run is not None and run.limits != _NO_LIMITS:
+            layers.append(Over(Layer(f"run {run.id}", f"run:{run.id}", run.limits), run.limits))
+        return layers
+
+    def _written_for(self, agent: str, *, own: bool) -> list[Over]:
+        """The policy's layers over one agent, its team's among them."""
+        policy, subject = self.policy, f"agent:{agent}"
+        entry = agent if agent in policy.agents else "default"
+        written = [
+            Layer("ceilings", subject, policy.ceilings),
+            Layer(f"agents.{entry}", subject, policy.agents.get(entry, _NO_LIMITS)),
+        ]
+        team = policy.members.get(agent)
+        if team is not None:
+            limits = policy.teams.get(team, _NO_LIMITS)
+            written.append(Layer(f"teams.{team}", f"team:{team}", limits))
+        return [Over(one, one.limits, own) for one in written if one.limits != _NO_LIMITS]
+
+    def _subjects(self, names: Sequence[str], runs: Sequence[str]) -> tuple[str, ...]:
+        """The agent, all ancestors, their teams, and the runs; each once."""
+        subjects: dict[str, None] = {}
+        for name in names:
+            subjects[f"agent:{name}"] = None
+            team = self.policy.members.get(name)
+            if team is not None:
+                subjects[f"team:{team}"] = None
+        return tuple(subjects | dict.fromkeys(runs))
+
+
+_views: dict[int, View] = {}
+
+
+def view_of(policy: Policy) -> View:
+    """The view of a policy. A few are kept: the one in force, and earlier ones still in use."""
+    view = _views.get(id(policy))
+    if view is None or view.policy is not policy:
+        late = tuple(rule for rule in policy.rules if rule.fields & LATE_FACTS)
+        early = tuple(rule for rule in policy.rules if not rule.fields & LATE_FACTS)
+        reads = frozenset[str]().union(*(rule.fields for rule in policy.rules))
+        view = View(policy, early, late, reads)
+        if len(_views) >= _MOST_VIEWS:
+            _views.clear()
+        _views[id(policy)] = view
+    return view
+
+
+def resolve(policy: Policy, call: Call) -> tuple[str, str | None]:
+    """Provider and model that the call goes to: an alias leads elsewhere, other names to themselves."""
+    alias = policy.aliases.get(call.model) if call.model is not None else None
+    return (alias.provider, alias.model) if alias else (call.provider, call.model)
+
+
+def runs_of(principal: Principal, now_ns: int, timezone: str) -> tuple[str, ...]:
+    """The run subjects of a call; limits on runs count on the last.
+
+    An agent can make labels up, so a label groups but carries no limit: limits on its runs then
+    count on the agent's run of the day, whatever the label.
+    """
+    run = f"run:{principal.run}"
+    if principal.run_is_minted or principal.label is None:
+        return (run,)
+    return (run, f"run:{day_run(principal.agent, now_ns, timezone)}")
+
+
+def starters_word(standing: Standing, said: Mapping[str, str]) -> dict[str, Any]:
+    """Project and priority: what the run's starter said outweighs what the agent says of itself."""
+    about = standing.run.about if standing.run is not None else {}
+    return {key: about.get(key) or said.get(key) for key in ("project", "priority")}
+
+
+def _stacked(
+    layers: Sequence[Over],
+    subjects: tuple[str, ...],
+    run: str,
+    given: tuple[Limits, ...],
+    now_ns: int,
+    timezone: str,
+) -> Stack:
+    def line(over: Over, kind: str, window: Window, limit: int) -> Line:
+        subject = run if window is Window.RUN else over.layer.subject
+        account = account_for(subject, window, now_ns, timezone)
+        return Line(over, f"{kind}.{window}", account, limit)
+
+    budgets = tuple(
+        line(over, "budget_usd", window, limit)
+        for over in layers
+        for window, limit in over.limits.budget_nano_usd.items()
+    )
+    quotas = tuple(
+        line(over, "requests", window, limit)
+        for over in layers
+        for window, limit in over.limits.requests.items()
+    )
+    since_ns, until_ns = window_bounds(Window.HOUR, now_ns, timezone)
+    caps = [o.limits.max_output_tokens for o in layers if o.limits.max_output_tokens is not None]
+    wishes = {over.limits.clamp for over in layers}
+    aside = [over.limits.server_tools_nano_usd for over in layers]
+    return Stack(
+        subjects=subjects,
+        capable=tuple(over for over in layers if _limits_any(over.limits, _CAPABILITIES)),
+        rated=tuple(over for over in layers if _limits_any(over.limits, _RATES)),
+        sized=tuple(over for over in layers if over.limits.max_input_tokens is not None),
+        output_cap=min(caps, default=None),
+        clamp=True in wishes and False not in wishes,
+        server_tools_nano_usd=max((one for one in aside if one is not None), default=None),
+        budgets=budgets,
+        quotas=quotas,
+        accounts=tuple(dict.fromkeys(one.account for one in (*budgets, *quotas))),
+        since_ns=since_ns,
+        until_ns=until_ns,
+        given=given,
+    )
+
+
+def _limits_any(limits: Limits, names: Sequence[str]) -> bool:
+    return any(getattr(limits, name) is not None for name in names)

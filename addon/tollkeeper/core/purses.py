@@ -1,0 +1,183 @@
+"""Budgets and quotas: whether a call fits into every account that it counts on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from typing import Final, NamedTuple
+
+from tollkeeper.core.bounds import Bounds, unbounded_reasons
+from tollkeeper.core.layers import Line, Stack
+from tollkeeper.core.sheet import PriceSheet
+from tollkeeper.core.snapshot import History
+from tollkeeper.core.wording import listed, resets, usd
+from tollkeeper.domain import Account, Balance, Call, Code, Effect, Reason, Usage
+
+LEAST_CLAMPED_TOKENS: Final = 16
+"""The Responses API refuses a smaller limit, and no answer in fewer tokens is worth its input.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create (max_output_tokens)
+"""
+
+_NOTHING: Final = Balance()
+
+
+class Purse(NamedTuple):
+    """One budget of one layer, as it stands before the call; a credit is added to its limit."""
+
+    line: Line
+    limit_nano_usd: int
+    left_nano_usd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What a call may cost.
+
+    Attributes:
+        worst_nano_usd: None when no price is known or nothing bounds the call.
+    """
+
+    worst_nano_usd: int | None
+    expected_nano_usd: int | None
+    server_tools_nano_usd: int = 0
+
+
+def purses_of(stack: Stack, balances: Mapping[Account, Balance]) -> list[Purse]:
+    """Every budget over the call."""
+    purses = []
+    for line in stack.budgets:
+        balance = balances.get(line.account, _NOTHING)
+        limit = line.limit + balance.credit_nano_usd
+        left = limit - balance.spent_nano_usd - balance.reserved_nano_usd
+        purses.append(Purse(line, limit, left))
+    return purses
+
+
+def left_percent(purses: Iterable[Purse]) -> Decimal | None:
+    """The least that any budget still holds, in percent of it; None without a budget."""
+    least: Decimal | None = None
+    for _, limit, left in purses:
+        percent = Decimal(left * 100) / limit if limit > 0 and left > 0 else Decimal(0)
+        if least is None or percent < least:
+            least = percent
+    return least
+
+
+def price_of(
+    call: Call,
+    bounds: Bounds,
+    sheet: PriceSheet | None,
+    stack: Stack,
+    history: History | None,
+) -> Price:
+    """Worst and expected cost; without a history the worst is expected."""
+    if not call.metered:
+        return Price(0, 0)
+    if sheet is None or bounds.input_tokens is None or bounds.output_tokens is None:
+        return Price(None, None)
+    tools = (stack.server_tools_nano_usd or 0) if call.server_tools else 0
+    worst = sheet.worst_cost_nano_usd(bounds.input_tokens, bounds.output_tokens, call, tools)
+    if history is None:
+        return Price(worst, worst, tools)
+    usage = Usage(
+        input_tokens=history.input_share_ppm * bounds.input_tokens // 1_000_000,
+        output_tokens=history.output_tokens,
+    )
+    return Price(worst, min(sheet.cost_nano_usd(usage, call), worst), tools)
+
+
+def clamped(
+    call: Call, bounds: Bounds, price: Price, sheet: PriceSheet, purses: Sequence[Purse]
+) -> Bounds | None:
+    """Bounds whose worst case fits all purses, when the expected cost does; else None."""
+    least = min(purse.left_nano_usd for purse in purses)
+    if price.expected_nano_usd is None or price.expected_nano_usd > least:
+        return None
+    assert bounds.input_tokens is not None
+    assert bounds.output_tokens is not None
+    fits = sheet.affordable_output_tokens(
+        least, bounds.input_tokens, call, price.server_tools_nano_usd
+    )
+    if fits < LEAST_CLAMPED_TOKENS or fits >= bounds.output_tokens:
+        return None
+    return replace(bounds, output_tokens=fits, put_in=fits)
+
+
+def budget_reasons(price: Price, purses: Sequence[Purse]) -> Iterator[Reason]:
+    """Every budget that does not hold this call."""
+    worst = price.worst_nano_usd
+    if worst is not None:
+        for purse in purses:
+            if worst > purse.left_nano_usd:
+                yield _exhausted(purse, worst)
+
+
+def price_reasons(
+    call: Call, goes_to: str, sheet: PriceSheet | None, bounds: Bounds, stack: Stack
+) -> Iterator[Reason]:
+    """Why no budget could be kept over this call; without a budget there is nothing to keep.
+
+    Args:
+        goes_to: ``provider/model`` as resolved.
+    """
+    if not stack.budgets or not call.metered:
+        return
+    over, key = stack.budgets[0].over, stack.budgets[0].key
+    if sheet is None:
+        provider, _, model = goes_to.partition("/")
+        yield over.denies(
+            key,
+            f"No price is known for model {listed([model])} of {provider}, and a budget stands over "
+            f"this call; the operator can set one under providers.{provider}.prices.",
+        )
+    else:
+        yield from unbounded_reasons(call, bounds, over, key)
+    if call.server_tools and stack.server_tools_nano_usd is None:
+        yield over.denies(
+            "server_tools_usd",
+            f"Tools that the provider runs and bills ({listed(call.server_tools)}) are refused "
+            "under a budget; the operator can set an amount aside for them with server_tools_usd.",
+        )
+    if "background" in call.features:
+        yield over.denies(
+            key, "Background calls are refused under a budget, because they cannot be settled."
+        )
+
+
+def _exhausted(purse: Purse, worst_nano_usd: int) -> Reason:
+    over, key, account, _ = purse.line
+    name = over.name(key)
+    limit, left = purse.limit_nano_usd, purse.left_nano_usd
+    if worst_nano_usd > limit:
+        message = (
+            f"This call may cost up to {usd(worst_nano_usd)}, more than the whole budget {name} of "
+            f"{usd(limit)} ({usd(left)} left): shorten it or lower its output limit."
+        )
+    else:
+        message = (
+            f"Budget {name} is exhausted: {usd(limit)} limit, {usd(left)} left, this call may cost "
+            f"up to {usd(worst_nano_usd)}; {resets(account.resets_ns)}."
+        )
+    return Reason(
+        Effect.DENY,
+        Code.BUDGET_EXHAUSTED,
+        over.source(key),
+        message,
+        account=account,
+        left_nano_usd=left,
+    )
+
+
+def quota_reasons(stack: Stack, balances: Mapping[Account, Balance]) -> Iterator[Reason]:
+    """Every quota of calls that is used up."""
+    for over, key, account, limit in stack.quotas:
+        if balances.get(account, _NOTHING).calls + 1 > limit:
+            yield Reason(
+                Effect.DENY,
+                Code.BUDGET_EXHAUSTED,
+                over.source(key),
+                f"Quota {over.name(key)} of {limit} calls is used up; {resets(account.resets_ns)}.",
+                account=account,
+            )

@@ -1,0 +1,244 @@
+"""What a call costs, at most and in the end: integer arithmetic over one model's prices.
+
+Money is nano-USD, a rate nano-USD per million tokens (per thousand for searches and requests); each
+cost is one sum and one ceiling division.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from tollkeeper.domain import Call, Dialect, Usage
+
+MEGA: Final = 1_000_000
+STANDARD: Final = "standard"
+UNLIMITED_TOKENS: Final = 1 << 40
+"""What can be afforded of something that costs nothing; larger than any context window."""
+
+_PLAIN_TIERS: Final = frozenset({"default", STANDARD, "standard_only", "on_demand"})
+"""What providers call the tier that is billed at list price.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create (default),
+https://docs.anthropic.com/en/api/service-tiers (standard, standard_only),
+https://console.groq.com/docs/service-tiers (on_demand)
+"""
+
+_COUNTED_FEATURES: Final = frozenset(
+    {"vision", "audio_in", "audio_out", "cache_write_5m", "cache_write_1h"}
+)
+
+_GEO_PERCENT: Final = 110
+"""What inference pinned to a region costs of the list price, every kind of token alike.
+
+Source: https://platform.claude.com/docs/en/about-claude/pricing (data residency pricing)
+"""
+
+
+class Rates(NamedTuple):
+    """One row of a sheet; a part without a price of its own has the rate of its whole."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write: int
+    cache_write_1h: int
+    reasoning: int
+    audio_input: int
+    audio_output: int
+    image_input: int
+    image_output: int
+    web_searches: int = 0
+    requests: int = 0
+
+
+type Brackets = tuple[tuple[int, Rates], ...]
+"""``(start, rates)``, ascending; the last whose start is below the total input prices every token."""
+
+type Tariff = Mapping[str, Brackets]
+"""Brackets by service tier; ``standard`` is always there."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceSheet:
+    """The prices of one model at one moment, for calls that ask for one service tier.
+
+    Attributes:
+        source: Where the prices are written, for people and for the record.
+        context_window: The most input tokens, None when unknown.
+        max_output_tokens: The documented most that one answer may hold, None when unknown.
+        tariff: In force now.
+        coming: Tariffs that come into force within the next hour: a call that begins now may be
+            billed by them (DeepSeek bills by the time of day at which a call ends).
+        asked_tier: The service tier that the call asks for.
+        elective: Tiers that only their own name asks for, never ``auto``.
+    """
+
+    source: str
+    context_window: int | None
+    max_output_tokens: int | None
+    tariff: Tariff
+    coming: tuple[Tariff, ...] = ()
+    asked_tier: str | None = None
+    elective: frozenset[str] = frozenset()
+    _worst: dict[tuple[bool, frozenset[str], str | None], tuple[tuple[int, int, int, int], ...]] = (
+        field(default_factory=dict, compare=False, repr=False)
+    )
+
+    # ------------------------------------------------------------------------------ settling
+
+    def cost_nano_usd(self, usage: Usage, call: Call | None = None) -> int:
+        """What this usage is billed, rounded up to the next nano-dollar.
+
+        Parts are taken out of their wholes. Where parts overlap (cached audio, say) or exceed their
+        whole, the dearest are counted first and the whole bounds them all, so the cost is never
+        below the truth and never above the whole at its dearest rate. Counts that are None are 0:
+        fill in what is unknown before asking. A tier the provider does not name is the dearest of
+        those that the call may have been given.
+
+        Args:
+            call: What was asked; only its surcharge (``inference_geo``) is looked at.
+        """
+        tiers = self._reachable(self.asked_tier)
+        if usage.service_tier is not None:
+            named = usage.service_tier
+            tiers = (named,) if named in self.tariff else (STANDARD,)
+        percent = _percent(call.features) if call is not None else 100
+        numerator = max(self._numerator(self.tariff[tier], usage) for tier in tiers)
+        return -(-numerator * percent // (MEGA * 100))
+
+    @staticmethod
+    def _numerator(brackets: Brackets, usage: Usage) -> int:
+        whole_input, whole_output = usage.input_tokens or 0, usage.output_tokens or 0
+        rates = _bracket(brackets, whole_input)
+        write_1h = usage.cache_write_1h_input_tokens
+        write_5m = max(usage.cache_write_input_tokens - write_1h, 0)
+        total = _shared_out(
+            whole_input,
+            rates.input,
+            (rates.cache_read, usage.cache_read_input_tokens),
+            (rates.cache_write, write_5m),
+            (rates.cache_write_1h, write_1h),
+            (rates.audio_input, usage.audio_input_tokens),
+            (rates.image_input, usage.image_input_tokens),
+        )
+        total += _shared_out(
+            whole_output,
+            rates.output,
+            (rates.reasoning, usage.reasoning_output_tokens),
+            (rates.audio_output, usage.audio_output_tokens),
+            (rates.image_output, usage.image_output_tokens),
+        )
+        return total + (rates.web_searches * usage.web_searches + rates.requests) * 1000
+
+    # ----------------------------------------------------------------------------- reserving
+
+    def worst_cost_nano_usd(
+        self, input_tokens: int, output_tokens: int, call: Call, server_tools_nano_usd: int = 0
+    ) -> int:
+        """More than the provider can bill for this call.
+
+        Every token at the dearest rate that the call may be billed: over all price brackets that
+        ``input_tokens`` reaches, the service tiers that the call permits, and the kinds of token
+        that its features allow. Cache writes count always where a provider may write by itself,
+        and on Anthropic's API only where the call marks them. Image output counts wherever the
+        model has a price for it, because image models answer with images unasked. Search fees are
+        not in here: ``server_tools_nano_usd`` must cover them.
+
+        Args:
+            input_tokens: At least what can be billed as input.
+            output_tokens: At least what one choice can be billed as output.
+            server_tools_nano_usd: Set aside for tools that the provider runs and bills.
+        """
+        total_output = output_tokens * call.choices + call.extra_output_tokens
+        numerator = max(
+            input_tokens * input_rate + total_output * output_rate + fixed
+            for start, input_rate, output_rate, fixed in self._worst_rates(call)
+            if start < input_tokens or start == 0
+        )
+        return -(-numerator * _percent(call.features) // (MEGA * 100)) + server_tools_nano_usd
+
+    def affordable_output_tokens(
+        self, left_nano_usd: int, input_tokens: int, call: Call, server_tools_nano_usd: int = 0
+    ) -> int:
+        """The largest output limit of one choice whose worst cost is within ``left_nano_usd``.
+
+        0 when not even the input fits.
+        """
+        purse = (left_nano_usd - server_tools_nano_usd) * MEGA * 100 // _percent(call.features)
+        most = UNLIMITED_TOKENS
+        for start, input_rate, output_rate, fixed in self._worst_rates(call):
+            if start and start >= input_tokens:
+                continue
+            rest = purse - fixed - input_tokens * input_rate
+            if rest < 0:
+                return 0
+            if output_rate:
+                most = min(most, rest // output_rate)
+        return max(most - call.extra_output_tokens, 0) // call.choices
+
+    def _worst_rates(self, call: Call) -> tuple[tuple[int, int, int, int], ...]:
+        """``(start, input rate, output rate, request fee)`` of all rows that may price the call."""
+        features = call.features & _COUNTED_FEATURES
+        if call.opaque_input is not None:
+            features |= {"vision", "audio_in"}
+        key = (call.dialect is Dialect.ANTHROPIC, features, call.service_tier)
+        rows = self._worst.get(key)
+        if rows is None:
+            rows = self._worst[key] = tuple(
+                (start, *_dearest(rates, key[0], features))
+                for tariff in (self.tariff, *self.coming)
+                for tier in self._reachable(call.service_tier)
+                for start, rates in tariff.get(tier, tariff[STANDARD])
+            )
+        return rows
+
+    def _reachable(self, asked: str | None) -> tuple[str, ...]:
+        """The service tiers that a call may be billed by when it asks for ``asked``."""
+        if asked is None or asked in _PLAIN_TIERS:
+            return (STANDARD,)
+        if asked in self.tariff:
+            return (STANDARD, asked)
+        known = {tier for tariff in (self.tariff, *self.coming) for tier in tariff}
+        if asked in known:
+            return (STANDARD, asked)
+        return (STANDARD, *sorted((self.tariff.keys() - self.elective) - {STANDARD}))
+
+
+def _bracket(brackets: Brackets, whole_input: int) -> Rates:
+    for start, rates in reversed(brackets):
+        if whole_input > start:
+            return rates
+    return brackets[0][1]
+
+
+def _shared_out(whole: int, rate: int, *parts: tuple[int, int]) -> int:
+    """Tokens times rates of a whole and its ``(rate, tokens)`` parts, dearest part first."""
+    total = 0
+    for part_rate, tokens in sorted(parts, reverse=True):
+        taken = min(tokens, whole)
+        total += taken * part_rate
+        whole -= taken
+    return total + whole * rate
+
+
+def _dearest(rates: Rates, anthropic: bool, features: frozenset[str]) -> tuple[int, int, int]:
+    """Input rate, output rate and request fee (times 1000) that no billed token exceeds."""
+    inputs = [rates.input, rates.cache_read]
+    if not anthropic or features & {"cache_write_5m", "cache_write_1h"}:
+        inputs.append(rates.cache_write)
+    if not anthropic or "cache_write_1h" in features:
+        inputs.append(rates.cache_write_1h)
+    if "audio_in" in features:
+        inputs.append(rates.audio_input)
+    if "vision" in features:
+        inputs.append(rates.image_input)
+    outputs = [rates.output, rates.reasoning, rates.image_output]
+    if "audio_out" in features:
+        outputs.append(rates.audio_output)
+    return max(inputs), max(outputs), rates.requests * 1000
+
+
+def _percent(features: frozenset[str]) -> int:
+    return _GEO_PERCENT if "inference_geo" in features else 100

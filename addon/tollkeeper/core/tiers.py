@@ -1,0 +1,32 @@
+"""Which tier a model belongs to."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from typing import Final
+
+_DATED: Final = re.compile(r"[-@:](20\d{2}-?\d{2}-?\d{2}|\d{4}|latest)$", re.ASCII)
+"""Release dates as providers append them: ``-2024-08-06``, ``-20250929``, ``-0125``, ``@20250929``."""
+
+
+def base_name(model: str) -> str:
+    """The model's name without provider prefix (``models/``, ``vendor/``) and release date."""
+    return _DATED.sub("", model.rpartition("/")[2])
+
+
+def tier_of(tiers: Mapping[str, tuple[str, ...]], model: str) -> str | None:
+    """The first tier, cheapest first, that names the model or whose glob fits it; else None.
+
+    A dated name belongs to its base name. A name as written beats a glob, so that
+    ``claude-opus-*`` in one tier leaves room for a single exception in another.
+    """
+    names = (model, model.rpartition("/")[2], base_name(model))
+    for tier, globs in tiers.items():
+        if any(name in globs for name in names):
+            return tier
+    for tier, globs in tiers.items():
+        if any(fnmatchcase(name, glob) for name in names for glob in globs):
+            return tier
+    return None

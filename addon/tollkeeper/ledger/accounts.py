@@ -1,0 +1,239 @@
+"""Money and quotas: transfers, and the balances that are their sums."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tollkeeper.domain import Account, Balance
+from tollkeeper.errors import UsageError
+from tollkeeper.ledger.journal import Journal, append
+
+FOREVER = 2**63 - 1
+"""The end of a window that never ends: the largest integer that SQLite keeps."""
+
+SUMS = """
+    SELECT coalesce(sum(CASE WHEN kind IN ('post', 'overrun') THEN amount_nano_usd END), 0) AS spent,
+           coalesce(sum(CASE kind WHEN 'pending' THEN amount_nano_usd END), 0)
+               - coalesce(sum(released_nano_usd), 0) AS reserved,
+           coalesce(sum(calls), 0) AS calls
+    FROM transfers WHERE subject = ? AND booked_ns >= ? AND booked_ns < ? AND credit_window IS NULL
+"""
+"""Spent, reserved and calls of a subject between two points in time."""
+
+CREDIT = """
+    SELECT coalesce(sum(amount_nano_usd), 0) AS credit FROM transfers
+    WHERE subject = ? AND credit_window = ? AND credit_starts_ns = ?
+"""
+"""Credit of a subject in one window."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """One subject's part of a reservation."""
+
+    id: int
+    subject: str
+    amount_nano_usd: int
+    booked_ns: int
+
+
+class Accounts(Journal):
+    """Reads balances; gives credits."""
+
+    def balance(self, account: Account) -> Balance:
+        """As it stands; takes no lock and makes no row."""
+        return _stored(self._connection, account) or _summed(self._connection, account)
+
+    def credit(self, account: Account, amount_nano_usd: int, now_ns: int, by: str) -> None:
+        """Add to what the account may spend in this window; a negative amount takes a credit back.
+
+        Raises:
+            UsageError: When more would be taken back than was given.
+        """
+        with self.transaction() as connection:
+            balance = _opened(connection, account)
+            after = balance.credit_nano_usd + amount_nano_usd
+            if after < 0:
+                raise UsageError("There is not that much credit on the account to take back.")
+            kind = "credit" if amount_nano_usd >= 0 else "correction"
+            connection.execute(
+                "INSERT INTO transfers (subject, kind, amount_nano_usd, calls, booked_ns, at_ns,"
+                " credit_window, credit_starts_ns) VALUES (?, ?, ?, 0, ?, ?, ?, ?)",
+                (account.subject, kind, amount_nano_usd, now_ns, now_ns, account.window,
+                 account.starts_ns),
+            )  # fmt: skip
+            connection.execute(
+                "UPDATE balances SET credit_nano_usd = ? WHERE subject = ? AND ends_ns = ?"
+                " AND window = ? AND starts_ns = ?",
+                (after, *_key(account)),
+            )
+            data = {
+                "subject": account.subject,
+                "window": str(account.window),
+                "starts_ns": account.starts_ns,
+                "amount_nano_usd": amount_nano_usd,
+                "credit_nano_usd": after,
+            }
+            append(connection, "credit", by, None, data, now_ns)
+
+
+# ------------------------------------------------------------------ within a transaction
+
+
+def balances(connection: sqlite3.Connection, accounts: Sequence[Account]) -> dict[Account, Balance]:
+    """What stands on each; an account asked for the first time gets its row from the transfers."""
+    wanted = {_key(account): account for account in accounts}
+    found: dict[Account, Balance] = {}
+    if wanted:
+        subjects = tuple({account.subject for account in accounts})
+        earliest_end = min(key[1] for key in wanted)
+        for row in connection.execute(
+            "SELECT subject, ends_ns, window, starts_ns,"
+            " spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd FROM balances"
+            f" WHERE subject IN ({_marks(subjects)}) AND ends_ns >= ?",
+            (*subjects, earliest_end),
+        ):
+            if account := wanted.get(row[:4]):
+                found[account] = Balance(*row[4:])
+    for account in accounts:
+        if account not in found:
+            found[account] = _opened(connection, account)
+    return found
+
+
+def reserve(
+    connection: sqlite3.Connection,
+    call: str,
+    subjects: Sequence[str],
+    amount_nano_usd: int,
+    now_ns: int,
+) -> None:
+    """One pending transfer on every subject."""
+    if not subjects:
+        return
+    connection.executemany(
+        "INSERT INTO transfers (call, subject, kind, amount_nano_usd, calls, booked_ns, at_ns)"
+        " VALUES (?, ?, 'pending', ?, 1, ?, ?)",
+        [(call, subject, amount_nano_usd, now_ns, now_ns) for subject in subjects],
+    )
+    _move(connection, subjects, now_ns, reserved=amount_nano_usd, calls=1)
+
+
+def pendings(connection: sqlite3.Connection, call: str) -> list[Pending]:
+    """What of this call's reservations is not resolved."""
+    rows = connection.execute(
+        "SELECT id, subject, amount_nano_usd, booked_ns FROM transfers AS reservation"
+        " WHERE call = ? AND kind = 'pending' AND NOT EXISTS"
+        " (SELECT 1 FROM transfers WHERE resolves = reservation.id)",
+        (call,),
+    )
+    return [Pending(*row) for row in rows]
+
+
+def post(
+    connection: sqlite3.Connection,
+    call: str,
+    reservations: Sequence[Pending],
+    cost_nano_usd: int,
+    now_ns: int,
+) -> None:
+    """Resolve with what was spent, in the windows of the admission; the excess as ``overrun``."""
+    rows: list[tuple[Any, ...]] = []
+    for pending in reservations:
+        posted = min(cost_nano_usd, pending.amount_nano_usd)
+        rows.append((call, pending.subject, "post", posted, pending.amount_nano_usd, 0,
+                     pending.id, pending.booked_ns, now_ns))  # fmt: skip
+        if cost_nano_usd > posted:
+            rows.append((call, pending.subject, "overrun", cost_nano_usd - posted, 0, 0,
+                         None, pending.booked_ns, now_ns))  # fmt: skip
+    _write_resolutions(connection, rows)
+    for booked_ns, released, subjects in _together(reservations):
+        _move(connection, subjects, booked_ns, spent=cost_nano_usd, reserved=-released)
+
+
+def void(
+    connection: sqlite3.Connection, call: str, reservations: Sequence[Pending], now_ns: int
+) -> None:
+    """Resolve as if it had never been: money and quota are given back."""
+    _write_resolutions(
+        connection,
+        [(call, p.subject, "void", 0, p.amount_nano_usd, -1, p.id, p.booked_ns, now_ns)
+         for p in reservations],
+    )  # fmt: skip
+    for booked_ns, released, subjects in _together(reservations):
+        _move(connection, subjects, booked_ns, reserved=-released, calls=-1)
+
+
+def _write_resolutions(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
+    connection.executemany(
+        "INSERT INTO transfers (call, subject, kind, amount_nano_usd, released_nano_usd, calls,"
+        " resolves, booked_ns, at_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        rows,
+    )
+
+
+def _together(reservations: Sequence[Pending]) -> Iterable[tuple[int, int, list[str]]]:
+    """Subjects by time and amount; of one admission both are the same, so this is one group."""
+    groups: dict[tuple[int, int], list[str]] = {}
+    for pending in reservations:
+        key = (pending.booked_ns, pending.amount_nano_usd)
+        groups.setdefault(key, []).append(pending.subject)
+    return [(booked_ns, amount, subjects) for (booked_ns, amount), subjects in groups.items()]
+
+
+def _move(
+    connection: sqlite3.Connection,
+    subjects: Sequence[str],
+    booked_ns: int,
+    *,
+    spent: int = 0,
+    reserved: int = 0,
+    calls: int = 0,
+) -> None:
+    """Add to every balance of these subjects whose window holds ``booked_ns``."""
+    connection.execute(
+        "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?,"
+        " reserved_nano_usd = reserved_nano_usd + ?, calls = calls + ?"
+        f" WHERE subject IN ({_marks(subjects)}) AND ends_ns > ? AND starts_ns <= ?",
+        (spent, reserved, calls, *subjects, booked_ns, booked_ns),
+    )
+
+
+def _opened(connection: sqlite3.Connection, account: Account) -> Balance:
+    balance = _stored(connection, account)
+    if balance is None:
+        balance = _summed(connection, account)
+        connection.execute(
+            "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (*_key(account), balance.spent_nano_usd, balance.reserved_nano_usd, balance.calls,
+             balance.credit_nano_usd),
+        )  # fmt: skip
+    return balance
+
+
+def _stored(connection: sqlite3.Connection, account: Account) -> Balance | None:
+    row = connection.execute(
+        "SELECT spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd FROM balances"
+        " WHERE subject = ? AND ends_ns = ? AND window = ? AND starts_ns = ?",
+        _key(account),
+    ).fetchone()
+    return Balance(*row) if row else None
+
+
+def _summed(connection: sqlite3.Connection, account: Account) -> Balance:
+    subject, ends_ns, window, starts_ns = _key(account)
+    spent, reserved, calls = connection.execute(SUMS, (subject, starts_ns, ends_ns)).fetchone()
+    (credit,) = connection.execute(CREDIT, (subject, window, starts_ns)).fetchone()
+    return Balance(spent, reserved, calls, credit)
+
+
+def _key(account: Account) -> tuple[str, int, str, int]:
+    ends_ns = FOREVER if account.resets_ns is None else account.resets_ns
+    return (account.subject, ends_ns, account.window, account.starts_ns)
+
+
+def _marks(values: Sequence[Any]) -> str:
+    return ", ".join("?" * len(values))

@@ -1,0 +1,208 @@
+"""Whether the books can be believed: the chain of the record, and money that adds up.
+
+Everything is read as one moment had it, while the proxy goes on writing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tollkeeper.ledger.accounts import CREDIT, SUMS
+from tollkeeper.ledger.chain import GENESIS, link
+from tollkeeper.ledger.port import Ledger
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that does not add up.
+
+    Attributes:
+        check: ``chain``, ``head``, ``balance``, ``reservation``, ``amount``, ``cost`` or ``record``.
+        message: What is wrong, in one sentence.
+        where: The seq of the record, the id of the transfer, the call or the account.
+    """
+
+    check: str
+    message: str
+    where: str
+
+    def __str__(self) -> str:
+        return f"{self.check}: {self.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The end of the record: whoever keeps it can later prove that nothing before it was changed."""
+
+    seq: int
+    hash: str
+
+
+def head(ledger: Ledger) -> Head:
+    """The newest record's number and hash; 0 and 64 zeros when there is none."""
+    row = next(ledger.rows("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1"), None)
+    return Head(row["seq"], row["hash"]) if row else Head(0, GENESIS)
+
+
+def verify(ledger: Ledger, expect_head: str | None = None) -> list[Finding]:
+    """Everything that is wrong, in a fixed order; an empty list means that the books balance.
+
+    Args:
+        expect_head: A hash that ``head`` once told; it must still be in the chain, so that the
+            record's end cannot have been cut off or the whole written anew since.
+    """
+    with ledger.reading():
+        return [
+            *_chain(ledger, expect_head),
+            *_recorded(ledger),
+            *_reservations(ledger),
+            *_amounts(ledger),
+            *_costs(ledger),
+            *_balances(ledger),
+        ]
+
+
+def _chain(ledger: Ledger, expect_head: str | None) -> Iterator[Finding]:
+    seq, previous, seen = 0, GENESIS, expect_head in (None, GENESIS)
+    for row in ledger.rows(
+        "SELECT seq, at_ns, kind, actor, call, data, previous, hash FROM audit ORDER BY seq"
+    ):
+        if row["seq"] != seq + 1:
+            yield Finding("chain", f"Records {seq + 1} to {row['seq'] - 1} are gone.", str(seq + 1))
+        elif row["previous"] != previous:
+            yield Finding("chain", f"Record {row['seq']} does not follow {seq}.", str(row["seq"]))
+        seq = row["seq"]
+        written = link(
+            row["previous"], seq, row["at_ns"], row["kind"], row["actor"], row["call"], row["data"]
+        )
+        if written != row["hash"]:
+            yield Finding("chain", f"Record {seq} was changed after it was written.", str(seq))
+        previous = row["hash"]
+        seen = seen or previous == expect_head
+    if not seen:
+        yield Finding("head", f"No record has the hash {expect_head}.", str(expect_head))
+
+
+def _recorded(ledger: Ledger) -> Iterator[Finding]:
+    """The record tells of every call, and the same of it as its row."""
+    for row in ledger.rows(
+        "SELECT id, state FROM calls WHERE NOT EXISTS (SELECT 1 FROM audit"
+        " WHERE audit.call = calls.id AND kind IN ('admitted', 'held', 'refused'))"
+    ):
+        yield _of_call(row, "record", "was decided without a record")
+    for row in ledger.rows(
+        "SELECT id, state FROM calls WHERE state IN ('settled', 'left') AND NOT EXISTS"
+        " (SELECT 1 FROM audit WHERE audit.call = calls.id"
+        " AND kind IN ('settled', 'recovered', 'left'))"
+    ):
+        yield _of_call(row, "record", f"was {row['state']} without a record")
+    for row in ledger.rows(
+        "SELECT calls.id, calls.cost_nano_usd AS cost,"
+        " json_extract(data, '$.cost_nano_usd') AS told FROM audit JOIN calls ON calls.id = audit.call"
+        " WHERE kind IN ('settled', 'recovered')"
+        " AND (state != 'settled' OR told IS NOT calls.cost_nano_usd)"
+    ):
+        yield _of_call(row, "record", f"cost {row['cost']}, and the record says {row['told']}")
+    for row in ledger.rows(
+        "SELECT call AS id, count(*) AS n FROM audit WHERE kind IN ('settled', 'recovered')"
+        " GROUP BY call HAVING count(*) > 1"
+    ):
+        yield _of_call(row, "record", f"was settled {row['n']} times")
+    for row in ledger.rows(
+        "SELECT audit.call AS id FROM audit LEFT JOIN calls ON calls.id = audit.call"
+        " WHERE audit.call IS NOT NULL AND calls.id IS NULL GROUP BY audit.call"
+    ):
+        yield _of_call(row, "record", "is in the record and has no row")
+
+
+def _reservations(ledger: Ledger) -> Iterator[Finding]:
+    """Every reservation is resolved once, and unresolved only while its call is open."""
+    for row in ledger.rows(
+        "SELECT resolves AS id, count(*) AS n FROM transfers WHERE resolves IS NOT NULL"
+        " GROUP BY resolves HAVING count(*) > 1"
+    ):
+        yield _of_transfer(row, "reservation", f"is resolved {row['n']} times")
+    for row in ledger.rows(
+        "SELECT done.id AS id FROM transfers AS done LEFT JOIN transfers AS pending"
+        " ON pending.id = done.resolves WHERE done.kind IN ('post', 'void') AND ("
+        " pending.kind IS NOT 'pending' OR pending.call IS NOT done.call"
+        " OR pending.subject IS NOT done.subject OR pending.booked_ns IS NOT done.booked_ns"
+        " OR pending.amount_nano_usd IS NOT done.released_nano_usd"
+        " OR done.amount_nano_usd > pending.amount_nano_usd)"
+    ):
+        yield _of_transfer(row, "reservation", "does not match the reservation that it resolves")
+    open_parts = (
+        "(SELECT count(*) FROM transfers AS pending WHERE pending.call = calls.id"
+        " AND kind = 'pending' AND NOT EXISTS"
+        " (SELECT 1 FROM transfers WHERE resolves = pending.id))"
+    )
+    for row in ledger.rows(
+        f"SELECT id, state, {open_parts} AS parts, CASE WHEN state IN ('held', 'forwarded')"
+        " THEN subjects ELSE 0 END AS expected FROM calls WHERE parts != expected"
+    ):
+        wrong = f"is {row['state']} with {row['parts']} open reservations, not {row['expected']}"
+        yield _of_call(row, "reservation", wrong)
+
+
+def _amounts(ledger: Ledger) -> Iterator[Finding]:
+    for row in ledger.rows(
+        "SELECT id FROM transfers WHERE released_nano_usd < 0"
+        " OR (amount_nano_usd < 0 AND kind != 'correction')"
+        " OR calls != CASE kind WHEN 'pending' THEN 1 WHEN 'void' THEN -1 ELSE 0 END"
+    ):
+        yield _of_transfer(row, "amount", "has an amount that its kind cannot have")
+    for row in ledger.rows(
+        "SELECT pending.id AS id FROM transfers AS pending JOIN calls ON calls.id = pending.call"
+        " WHERE kind = 'pending' AND state IN ('held', 'forwarded', 'settled')"
+        " AND amount_nano_usd != worst_nano_usd AND NOT EXISTS"
+        " (SELECT 1 FROM transfers WHERE resolves = pending.id AND kind = 'void')"
+    ):
+        yield _of_transfer(row, "amount", "is not what its call says was reserved")
+
+
+def _costs(ledger: Ledger) -> Iterator[Finding]:
+    """What a call cost is what was booked for it, on each of its subjects."""
+    booked = (
+        "SELECT call, subject, sum(amount_nano_usd) AS amount,"
+        " sum(kind = 'post') + sum(kind = 'overrun') AS parts"
+        " FROM transfers WHERE kind IN ('post', 'overrun') GROUP BY call, subject"
+    )
+    for row in ledger.rows(
+        f"WITH booked AS ({booked}) SELECT calls.id, booked.subject, cost_nano_usd AS cost, amount"
+        " FROM booked JOIN calls ON calls.id = booked.call"
+        " WHERE state != 'settled' OR amount != coalesce(cost_nano_usd, 0)"
+    ):
+        wrong = f"cost {row['cost']}, and {row['amount']} is booked on {row['subject']}"
+        yield _of_call(row, "cost", wrong)
+    for row in ledger.rows(
+        f"WITH booked AS ({booked}) SELECT id, subjects, (SELECT count(*) FROM booked"
+        " WHERE booked.call = calls.id) AS found FROM calls"
+        " WHERE state = 'settled' AND outcome != 'not_sent' AND found != subjects"
+    ):
+        wrong = f"counts on {row['subjects']} subjects and is booked on {row['found']}"
+        yield _of_call(row, "cost", wrong)
+
+
+def _balances(ledger: Ledger) -> Iterator[Finding]:
+    names = ("spent_nano_usd", "reserved_nano_usd", "calls", "credit_nano_usd")
+    for row in ledger.rows("SELECT * FROM balances"):
+        place = f"{row['subject']} {row['window']} {row['starts_ns']}"
+        span = (row["subject"], row["starts_ns"], row["ends_ns"])
+        sums = [
+            *next(ledger.rows(SUMS, span)).values(),
+            *next(ledger.rows(CREDIT, (row["subject"], row["window"], row["starts_ns"]))).values(),
+        ]
+        for name, total in zip(names, sums, strict=True):
+            if row[name] != total:
+                wrong = f"{place}: {name} is {row[name]}, and the transfers come to {total}."
+                yield Finding("balance", wrong, place)
+
+
+def _of_call(row: Mapping[str, Any], check: str, wrong: str) -> Finding:
+    return Finding(check, f"Call {row['id']} {wrong}.", str(row["id"]))
+
+
+def _of_transfer(row: Mapping[str, Any], check: str, wrong: str) -> Finding:
+    return Finding(check, f"Transfer {row['id']} {wrong}.", str(row["id"]))

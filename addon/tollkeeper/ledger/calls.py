@@ -1,0 +1,120 @@
+"""The row of each call: what it was admitted as, and what has become of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tollkeeper.domain import Decision, Effect, Principal, Settlement
+from tollkeeper.ledger.chain import canonical
+from tollkeeper.ledger.port import Case
+
+STATES = {Effect.ALLOW: "forwarded", Effect.CHANGE: "forwarded", Effect.HOLD: "held",
+          Effect.DENY: "refused"}  # fmt: skip
+"""The state that an admission of each effect puts a call into."""
+
+_ADMITTED = (
+    "id, at_ns, booked_ns, agent, team, run, provider, model, operation, stream, state, effect,"
+    " codes, subjects, worst_nano_usd, expected_nano_usd, bound_input_tokens, bound_output_tokens,"
+    " settled_ns, price_source, approval, consumed, model_key, prefix, owner"
+)
+_COLUMNS = _ADMITTED.split(", ")
+_UPSERT = (
+    f"INSERT INTO calls ({_ADMITTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+    " ON CONFLICT (id) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in ("id", "at_ns"))
+)
+
+_OPEN = (
+    "id, state, agent, booked_ns, worst_nano_usd, bound_input_tokens, bound_output_tokens,"
+    " price_source, approval, model_key, prefix, owner"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenCall:
+    """What later steps need of a call that was admitted."""
+
+    id: str
+    state: str
+    agent: str
+    booked_ns: int
+    worst_nano_usd: int
+    bound_input_tokens: int
+    bound_output_tokens: int
+    price_source: str | None
+    approval: str | None
+    model_key: str
+    prefix: str | None
+    owner: str
+
+
+def find(connection: sqlite3.Connection, call: str) -> OpenCall | None:
+    """The call in whatever state, or None."""
+    row = connection.execute(f"SELECT {_OPEN} FROM calls WHERE id = ?", (call,)).fetchone()
+    return OpenCall(*row) if row else None
+
+
+def open_calls(connection: sqlite3.Connection) -> Iterator[OpenCall]:
+    """All that are held or forwarded."""
+    rows = connection.execute(f"SELECT {_OPEN} FROM calls WHERE state IN ('held', 'forwarded')")
+    return iter([OpenCall(*row) for row in rows.fetchall()])
+
+
+def write_admitted(
+    connection: sqlite3.Connection,
+    call: str,
+    case: Case,
+    principal: Principal,
+    decision: Decision,
+    facts: dict[str, Any],
+    approval: str | None,
+    owner: str,
+    now_ns: int,
+) -> None:
+    """Write what was decided; a call admitted again keeps its id and its first time."""
+    denied = decision.effect is Effect.DENY
+    prefixes = case.prefixes
+    connection.execute(
+        _UPSERT,
+        (
+            call, now_ns, now_ns, principal.agent, facts.get("team"), principal.run,
+            facts.get("provider"), facts.get("model"), facts.get("operation"),
+            bool(facts.get("stream")), STATES[decision.effect], decision.effect.name.lower(),
+            canonical([reason.code for reason in decision.reasons]),
+            0 if denied else len(decision.subjects), decision.reserve_nano_usd,
+            decision.expected_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
+            now_ns if denied else None, decision.price_source, approval, decision.consumes,
+            case.model_key, prefixes[0] if prefixes else None, owner,
+        ),
+    )  # fmt: skip
+
+
+def write_settled(
+    connection: sqlite3.Connection,
+    call: str,
+    settlement: Settlement,
+    cost_nano_usd: int | None,
+    now_ns: int,
+) -> None:
+    """Write what the call came to."""
+    usage = settlement.usage
+    connection.execute(
+        "UPDATE calls SET state = 'settled', cost_nano_usd = ?, basis = ?, outcome = ?, status = ?,"
+        " input_tokens = ?, output_tokens = ?, cache_read_input_tokens = ?,"
+        " cache_write_input_tokens = ?, reasoning_output_tokens = ?, settled_ns = ? WHERE id = ?",
+        (
+            cost_nano_usd, settlement.basis, settlement.outcome, settlement.status,
+            usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens,
+            usage.cache_write_input_tokens, usage.reasoning_output_tokens, now_ns, call,
+        ),
+    )  # fmt: skip
+
+
+def write_left(connection: sqlite3.Connection, call: str, now_ns: int) -> None:
+    """Write that a held call ended without an answer."""
+    connection.execute(
+        "UPDATE calls SET state = 'left', settled_ns = ? WHERE id = ?", (now_ns, call)
+    )

@@ -1,0 +1,38 @@
+"""The proof of the record: each row's hash covers the row before, so none can be edited unseen.
+
+    hash = SHA-256( previous hash, a newline, canonical JSON of [seq, at_ns, kind, actor, call, data] )
+
+Hashes are lower-case hex, in ASCII. Canonical JSON has sorted keys, no spaces, and ASCII only, so
+anyone can recompute it from an export with ten lines of any language.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+GENESIS = "0" * 64
+"""What stands for the row before the first."""
+
+_canonical = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+).encode
+
+
+def canonical(value: Any) -> str:
+    """Canonical JSON of plain values; ``TypeError`` or ``ValueError`` for anything else."""
+    return _canonical(value)
+
+
+def link(
+    previous: str, seq: int, at_ns: int, kind: str, actor: str, call: str | None, data: str
+) -> str:
+    """The hash of one row.
+
+    Args:
+        previous: The hash of row ``seq - 1``, ``GENESIS`` for the first.
+        data: Canonical JSON already; it goes into the array as it stands.
+    """
+    head = _canonical([seq, at_ns, kind, actor, call])
+    return hashlib.sha256(f"{previous}\n{head[:-1]},{data}]".encode()).hexdigest()

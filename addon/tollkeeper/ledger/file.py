@@ -1,0 +1,193 @@
+"""The SQLite file under the ledger: opening it, one write transaction, errors in one sentence."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tollkeeper.errors import LedgerBusy, LedgerError
+
+SCHEMA_VERSION = 1
+"""How many migrations there are; known here so that opening a current file loads none of them."""
+
+_OPENING_SECONDS = 15.0  # twenty processes that open a new file at once take turns for about one
+
+_SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
+
+
+class SqliteFile:
+    """One read-write connection and, when asked for, one read-only connection.
+
+    It may be used from any thread, by one at a time. The file and what SQLite keeps beside it can be
+    read by their owner only.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout_ms: int, durability: str) -> None:
+        if durability not in _SYNCHRONOUS:
+            raise LedgerError(f"durability is process or power, not {durability!r}.")
+        self.path = path
+        self._lock = threading.RLock()
+        self._reader: sqlite3.Connection | None = None
+        with self._translated():
+            _make_private(path)
+            self._connection = sqlite3.connect(
+                path, timeout=_OPENING_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            try:
+                self._prepare(busy_timeout_ms, _SYNCHRONOUS[durability])
+            except BaseException:
+                self._connection.close()
+                raise
+            self._seen_version = self._data_version()
+
+    def _prepare(self, busy_timeout_ms: int, synchronous: str) -> None:
+        connection = self._connection
+        self._enter_wal()
+        connection.execute(f"PRAGMA synchronous = {synchronous}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute("PRAGMA temp_store = MEMORY")
+        # Housekeeping checkpoints between calls; this is for when it does not come round to it.
+        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        self._migrate()
+        connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms:d}")
+
+    def _enter_wal(self) -> None:
+        """Switch the journal to WAL; SQLite answers busy at once when several try, so try again."""
+        give_up = time.monotonic() + _OPENING_SECONDS
+        while True:
+            try:
+                (mode,) = self._connection.execute("PRAGMA journal_mode = WAL").fetchone()
+            except sqlite3.OperationalError as e:
+                if not _is_busy(e) or time.monotonic() > give_up:
+                    raise
+                time.sleep(0.01)
+                continue
+            if mode != "wal":
+                raise LedgerError(f"{self.path} is on a file system without write-ahead logging.")
+            return
+
+    def _migrate(self) -> None:
+        (version,) = self._connection.execute("PRAGMA user_version").fetchone()
+        if version < SCHEMA_VERSION:
+            from tollkeeper.ledger.migrations import bring_up_to_date  # loads sqlite-utils: 0.2 s
+
+            with self.transaction():
+                bring_up_to_date(self._connection, SCHEMA_VERSION)
+        elif version > SCHEMA_VERSION:
+            raise LedgerError(f"{self.path} was written by a newer Tollkeeper: update this one.")
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """The write lock from the first statement on; all or nothing of what happens inside.
+
+        Raises:
+            LedgerBusy: When another process holds the lock for longer than the busy timeout.
+            LedgerError: When the file cannot be read or written.
+        """
+        with self._lock, self._translated():
+            connection = self._connection
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                connection.execute("COMMIT")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of one query on the read-write connection: what an open transaction wrote counts."""
+        with self._lock, self._translated():
+            return self._connection.execute(sql, params).fetchall()
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as e:
+            raise _ledger_error(e, self.path) from e
+        except OSError as e:
+            raise LedgerError(f"{self.path} cannot be opened: {e.strerror or e}.") from e
+
+    def changed(self) -> bool:
+        """Whether another connection committed since the last call; costs microseconds."""
+        with self._lock, self._translated():
+            version = self._data_version()
+        seen, self._seen_version = self._seen_version, version
+        return version != seen
+
+    def _data_version(self) -> int:
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def rows(self, sql: str, params: Sequence[Any] = ()) -> Iterator[dict[str, Any]]:
+        """Read-only queries for reports, streamed; the tables are documented in ``migrations.py``."""
+        with self._translated():
+            cursor = self._read_only().execute(sql, params)
+            names = [column[0] for column in cursor.description or ()]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Within this, ``rows`` sees the ledger as one moment had it, however long it takes."""
+        with self._translated():
+            reader = self._read_only()
+            reader.execute("BEGIN")
+            try:
+                yield
+            finally:
+                reader.execute("COMMIT")
+
+    def _read_only(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._reader is None:
+                self._reader = sqlite3.connect(
+                    f"{self.path.absolute().as_uri()}?mode=ro",
+                    uri=True, timeout=_OPENING_SECONDS, isolation_level=None, check_same_thread=False,
+                )  # fmt: skip
+            return self._reader
+
+    def close(self) -> None:
+        """Close the connections; may be called twice."""
+        with self._lock, self._translated():
+            if self._reader is not None:
+                self._reader.close()
+                self._reader = None
+            self._connection.close()
+
+
+def _make_private(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        if os.fstat(handle).st_mode & 0o077:
+            os.fchmod(handle, 0o600)
+    finally:
+        os.close(handle)
+
+
+def _is_busy(error: sqlite3.Error) -> bool:
+    # The low byte is the primary code; SQLITE_BUSY_SNAPSHOT and its like carry more above it.
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def _ledger_error(error: sqlite3.Error, path: Path) -> LedgerError:
+    if _is_busy(error):
+        return LedgerBusy(f"{path} is being written by another process: try again.")
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    match code & 0xFF:
+        case sqlite3.SQLITE_FULL:
+            return LedgerError(f"No space is left for {path}.")
+        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
+            return LedgerError(f"{path} is damaged or no ledger ({error}): restore it from a copy.")
+        case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
+            return LedgerError(f"{path} cannot be opened for writing ({error}).")
+        case _:
+            return LedgerError(f"{path} cannot be used: {error}.")

@@ -1,0 +1,262 @@
+"""The tables of the SQLite ledger, one numbered migration a step; each column says its unit.
+
+Amounts are integer nano-USD, points in time nanoseconds since the Unix epoch, JSON is text. A migration
+that has been released is never edited: what changes is the next number, and ``SCHEMA_VERSION`` with it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("tollkeeper")
+
+_FIRST = (
+    # Identities. `limits` is what `agent create` was given: one more layer under stricter-wins.
+    """
+    CREATE TABLE agents (
+        name TEXT PRIMARY KEY,
+        state TEXT NOT NULL CHECK (state IN ('active', 'paused', 'deleted')),
+        parent TEXT REFERENCES agents(name),
+        limits TEXT NOT NULL,            -- JSON, see records.py
+        created_ns INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE runs (
+        id TEXT PRIMARY KEY,
+        agent TEXT NOT NULL REFERENCES agents(name),
+        state TEXT NOT NULL CHECK (state IN ('active', 'paused', 'stopped')),
+        limits TEXT NOT NULL,            -- JSON, see records.py
+        about TEXT NOT NULL,             -- JSON object of text: goal, project, priority …
+        created_ns INTEGER NOT NULL,
+        ended_ns INTEGER                 -- NULL while it goes on
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY,             -- names the token in the record; proves nothing
+        sha256 TEXT NOT NULL UNIQUE,     -- hex; the token itself is nowhere
+        agent TEXT NOT NULL REFERENCES agents(name),
+        run TEXT REFERENCES runs(id),    -- the run it is bound to, or NULL
+        created_ns INTEGER NOT NULL,
+        expires_ns INTEGER,              -- NULL for never
+        revoked_ns INTEGER               -- NULL while it holds
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX tokens_of_agent ON tokens(agent)",
+    # One row a call, as it stands now. The record of how it came to that is `audit`.
+    """
+    CREATE TABLE calls (
+        id TEXT PRIMARY KEY,
+        at_ns INTEGER NOT NULL,          -- when it was asked for
+        booked_ns INTEGER NOT NULL,      -- when it was last admitted: its windows and its rates
+        agent TEXT NOT NULL,
+        team TEXT,
+        run TEXT NOT NULL,
+        provider TEXT,
+        model TEXT,
+        operation TEXT,
+        stream INTEGER NOT NULL,         -- 1 when the answer was asked for as a stream
+        state TEXT NOT NULL CHECK (state IN ('held', 'forwarded', 'settled', 'refused', 'left')),
+        effect TEXT NOT NULL,            -- allow, hold or deny, of the last admission
+        codes TEXT NOT NULL,             -- JSON array of the reasons' codes, strictest first
+        subjects INTEGER NOT NULL,       -- on how many subjects it counts
+        worst_nano_usd INTEGER NOT NULL, -- what was reserved on each of them
+        expected_nano_usd INTEGER,       -- predicted from history; NULL when unknown
+        bound_input_tokens INTEGER NOT NULL,
+        bound_output_tokens INTEGER NOT NULL,
+        cost_nano_usd INTEGER,           -- what was booked; NULL while open and when unknown
+        basis TEXT,                      -- measured, estimated, reserved; NULL until settled
+        outcome TEXT,                    -- complete, provider_error, cut, not_sent, recovered
+        status INTEGER,                  -- the provider's HTTP status
+        input_tokens INTEGER,            -- usage, inclusive; NULL when unknown
+        output_tokens INTEGER,
+        cache_read_input_tokens INTEGER,
+        cache_write_input_tokens INTEGER,
+        reasoning_output_tokens INTEGER,
+        settled_ns INTEGER,              -- when it was settled, refused or left
+        price_source TEXT,               -- where its price is from; NULL without a price
+        approval TEXT,                   -- the approval it waits on or was refused by
+        consumed TEXT UNIQUE,            -- the approval it used up: one verdict, one forward
+        model_key TEXT NOT NULL,         -- provider/model for history; empty for free calls
+        prefix TEXT,                     -- digest of its whole conversation, for the input bound
+        owner TEXT NOT NULL              -- the process that answers for it (leases.owner)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX calls_by_time ON calls(at_ns)",
+    "CREATE INDEX calls_of_run ON calls(run, at_ns)",
+    "CREATE INDEX open_calls ON calls(owner) WHERE state IN ('held', 'forwarded')",
+    "CREATE INDEX held_calls ON calls(approval) WHERE state = 'held'",
+    # Money and quota. Rows are never edited. The balance of an account is the sum over its subject
+    # and window: spent = post + overrun, reserved = pending - released, calls = sum of calls,
+    # credit = credit + correction of its own window.
+    """
+    CREATE TABLE transfers (
+        id INTEGER PRIMARY KEY,
+        call TEXT REFERENCES calls(id),  -- NULL for credits
+        subject TEXT NOT NULL,           -- agent:…, team:… or run:…
+        kind TEXT NOT NULL CHECK (
+            kind IN ('pending', 'post', 'void', 'overrun', 'credit', 'correction')),
+        amount_nano_usd INTEGER NOT NULL CHECK (amount_nano_usd >= 0 OR kind = 'correction'),
+        released_nano_usd INTEGER NOT NULL DEFAULT 0 CHECK (released_nano_usd >= 0),
+                                         -- the reservation that a post or void ends, whole
+        calls INTEGER NOT NULL,          -- 1 for pending, -1 for void, else 0: the quota's count
+        resolves INTEGER REFERENCES transfers(id),  -- the pending row that a post or void ends
+        booked_ns INTEGER NOT NULL,      -- time of the admission: which windows it counts in
+        at_ns INTEGER NOT NULL,          -- when the row was written
+        credit_window TEXT,              -- credits: the kind of window
+        credit_starts_ns INTEGER,        -- credits: the start of that window, 0 for total and run
+        CHECK ((resolves IS NOT NULL) = (kind IN ('post', 'void')))
+    ) STRICT
+    """,
+    "CREATE INDEX transfers_of_subject ON transfers(subject, booked_ns)",
+    "CREATE INDEX transfers_of_call ON transfers(call)",
+    "CREATE UNIQUE INDEX resolved_once ON transfers(resolves) WHERE resolves IS NOT NULL",
+    # Sums of transfers for windows that some decision asked for; made when first asked for and kept
+    # up to date in the transaction of each transfer from then on.
+    """
+    CREATE TABLE balances (
+        subject TEXT NOT NULL,
+        ends_ns INTEGER NOT NULL,        -- end of the window; 2^63-1 for total and run
+        window TEXT NOT NULL,            -- total, hour, day, week, month or run
+        starts_ns INTEGER NOT NULL,      -- start of the window; 0 for total and run
+        spent_nano_usd INTEGER NOT NULL,
+        reserved_nano_usd INTEGER NOT NULL,
+        calls INTEGER NOT NULL,          -- admitted and not voided
+        credit_nano_usd INTEGER NOT NULL,
+        PRIMARY KEY (subject, ends_ns, window, starts_ns)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # The last two minutes of admissions: single, and summed by second so that a minute is 60 rows.
+    """
+    CREATE TABLE rate_events (
+        subject TEXT NOT NULL,
+        at_ns INTEGER NOT NULL,
+        call TEXT NOT NULL,
+        tokens INTEGER NOT NULL,         -- the bound at first, what was used once that is known
+        PRIMARY KEY (subject, at_ns, call)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE rate_seconds (
+        subject TEXT NOT NULL,
+        second INTEGER NOT NULL,         -- seconds since the epoch
+        admissions INTEGER NOT NULL,
+        tokens INTEGER NOT NULL,
+        PRIMARY KEY (subject, second)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE slots (
+        subject TEXT NOT NULL,
+        call TEXT NOT NULL,              -- forwarded and not settled
+        PRIMARY KEY (subject, call)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Holds. A verdict counts by its seal alone: `state` follows it for reports, and never leads.
+    """
+    CREATE TABLE approvals (
+        id TEXT PRIMARY KEY,
+        digest TEXT NOT NULL,            -- hex: the call that it is bound to
+        agent TEXT NOT NULL,
+        run TEXT NOT NULL,
+        rule TEXT NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('open', 'approved', 'rejected', 'lapsed', 'used')),
+        summary TEXT NOT NULL,           -- JSON object: the facts of the call
+        body BLOB NOT NULL,              -- what the person is shown
+        created_ns INTEGER NOT NULL,
+        lapses_ns INTEGER NOT NULL       -- unanswered, not fetched, or (rejected) forgotten
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX approvals_by_digest ON approvals(agent, digest, created_ns)",
+    "CREATE INDEX pending_approvals ON approvals(lapses_ns) WHERE state IN ('open', 'approved')",
+    """
+    CREATE TABLE verdicts (
+        approval TEXT PRIMARY KEY REFERENCES approvals(id),
+        answer TEXT NOT NULL,            -- approved or rejected
+        given_by TEXT NOT NULL,
+        note TEXT NOT NULL,
+        at_ns INTEGER NOT NULL,
+        seal TEXT NOT NULL,              -- hex HMAC-SHA256 with the operator's key
+        forged INTEGER NOT NULL DEFAULT 0  -- 1 once a wrong seal has been recorded
+    ) STRICT, WITHOUT ROWID
+    """,
+    # What is learnt from settled calls.
+    """
+    CREATE TABLE billed_prefixes (
+        agent TEXT NOT NULL,
+        model_key TEXT NOT NULL,         -- the same text is another count for another model
+        digest TEXT NOT NULL,            -- of a whole conversation
+        input_tokens INTEGER NOT NULL,   -- the most that was ever billed for it
+        at_ns INTEGER NOT NULL,          -- when last seen
+        PRIMARY KEY (agent, model_key, digest)
+    ) STRICT, WITHOUT ROWID
+    """,
+    "CREATE INDEX billed_prefixes_by_age ON billed_prefixes(at_ns)",
+    """
+    CREATE TABLE history (
+        agent TEXT NOT NULL,
+        model_key TEXT NOT NULL,
+        calls INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,  -- moving average, weight of the newest 1/8
+        input_share_ppm INTEGER NOT NULL,  -- moving average of billed over bound input, millionths
+        PRIMARY KEY (agent, model_key)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Which processes live.
+    """
+    CREATE TABLE leases (
+        owner TEXT PRIMARY KEY,
+        pid INTEGER NOT NULL,
+        started_ns INTEGER NOT NULL,
+        renewed_ns INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    # The record. hash = SHA-256 over the previous hash and this row (chain.py).
+    """
+    CREATE TABLE audit (
+        seq INTEGER PRIMARY KEY,         -- 1, 2, 3 … without a gap
+        at_ns INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        actor TEXT NOT NULL,
+        call TEXT,
+        data TEXT NOT NULL,              -- canonical JSON; never tokens, keys or bodies
+        previous TEXT NOT NULL,          -- hash of the row before, 64 zeros for the first
+        hash TEXT NOT NULL
+    ) STRICT
+    """,
+    "CREATE INDEX audit_of_call ON audit(call) WHERE call IS NOT NULL",
+    # Lines of the spool that are in the record already.
+    """
+    CREATE TABLE spooled (
+        id TEXT PRIMARY KEY,
+        taken_ns INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID
+    """,
+    *(
+        f"""
+        CREATE TRIGGER {table}_not_{verb} BEFORE {verb} ON {table}
+        BEGIN SELECT RAISE(ABORT, 'rows of {table} are never edited'); END
+        """
+        for table in ("audit", "transfers")
+        for verb in ("update", "delete")
+    ),
+)
+
+
+@migrations(name="0001_first_tables")
+def _first_tables(db: Database) -> None:
+    for statement in _FIRST:
+        db.conn.execute(statement)
+
+
+def bring_up_to_date(connection: sqlite3.Connection, version: int) -> None:
+    """Apply what is missing and note ``version``; the caller holds the write lock.
+
+    Inside the caller's ``BEGIN IMMEDIATE``, sqlite-utils' own transactions become savepoints, so of
+    many processes that start at once one migrates and the others find it done.
+    """
+    migrations.apply(Database(connection))
+    connection.execute(f"PRAGMA user_version = {version}")

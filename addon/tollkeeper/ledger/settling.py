@@ -1,0 +1,103 @@
+"""How a call ends: its reservation resolved, its slot freed, its rate corrected, its lessons learnt."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import asdict
+from typing import Any
+
+from tollkeeper.domain import Basis, Outcome, Settlement, Usage
+from tollkeeper.ledger import accounts, learning, rates
+from tollkeeper.ledger.calls import OpenCall, write_left, write_settled
+from tollkeeper.ledger.journal import append
+
+_NO_USAGE = Usage()
+
+
+def let_go(connection: sqlite3.Connection, call: OpenCall, now_ns: int) -> None:
+    """Void what a held call has reserved."""
+    accounts.void(connection, call.id, accounts.pendings(connection, call.id), now_ns)
+    write_left(connection, call.id, now_ns)
+
+
+def resolve(
+    connection: sqlite3.Connection,
+    call: OpenCall,
+    settlement: Settlement,
+    now_ns: int,
+    *,
+    actor: str,
+) -> None:
+    """Book the settlement of an open call in the windows of its admission."""
+    reservations = accounts.pendings(connection, call.id)
+    subjects = [pending.subject for pending in reservations]
+    rates.free(connection, call.id, subjects)
+    if settlement.outcome is Outcome.NOT_SENT:
+        cost: int | None = 0
+        accounts.void(connection, call.id, reservations, now_ns)
+        rates.take_back(connection, call.id, subjects, call.booked_ns)
+    else:
+        cost = _cost(call, settlement)
+        accounts.post(connection, call.id, reservations, cost or 0, now_ns)
+        tokens = _tokens(call, settlement)
+        rates.correct(connection, call.id, subjects, call.booked_ns, tokens)
+        _learn(connection, call, settlement, now_ns)
+    write_settled(connection, call.id, settlement, cost, now_ns)
+    kind = "recovered" if settlement.outcome is Outcome.RECOVERED else "settled"
+    append(connection, kind, actor, call.id, _facts(call, settlement, cost), now_ns)
+
+
+def _cost(call: OpenCall, settlement: Settlement) -> int | None:
+    """What is booked: a priced call whose cost nobody knows is never booked as free."""
+    if settlement.cost_nano_usd is not None:
+        return settlement.cost_nano_usd
+    if settlement.basis is Basis.RESERVED and call.worst_nano_usd:
+        return call.worst_nano_usd
+    return None
+
+
+def _tokens(call: OpenCall, settlement: Settlement) -> int:
+    """For tpm: what was used as far as it is known, the bound for the rest."""
+    usage = settlement.usage
+    if settlement.outcome is Outcome.PROVIDER_ERROR and usage == _NO_USAGE:
+        return 0
+    used_input, used_output = usage.input_tokens, usage.output_tokens
+    return (call.bound_input_tokens if used_input is None else used_input) + (
+        call.bound_output_tokens if used_output is None else used_output
+    )
+
+
+def _learn(
+    connection: sqlite3.Connection, call: OpenCall, settlement: Settlement, now_ns: int
+) -> None:
+    usage = settlement.usage
+    if settlement.basis is not Basis.MEASURED or usage.input_tokens is None or not call.model_key:
+        return
+    if settlement.outcome not in (Outcome.COMPLETE, Outcome.CUT):
+        return
+    if call.prefix is not None:
+        learning.learn_prefix(
+            connection, call.agent, call.model_key, call.prefix, usage.input_tokens, now_ns
+        )
+    if settlement.outcome is Outcome.COMPLETE and usage.output_tokens is not None:
+        learning.learn_history(
+            connection, call.agent, call.model_key,
+            input_tokens=usage.input_tokens, bound_input_tokens=call.bound_input_tokens,
+            output_tokens=usage.output_tokens,
+        )  # fmt: skip
+
+
+def _facts(call: OpenCall, settlement: Settlement, cost: int | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {
+        "outcome": settlement.outcome,
+        "basis": settlement.basis,
+        "cost_nano_usd": cost,
+        "reserved_nano_usd": call.worst_nano_usd,
+    }
+    if settlement.usage != _NO_USAGE:
+        facts["usage"] = {name: value for name, value in asdict(settlement.usage).items() if value}
+    if settlement.status is not None:
+        facts["status"] = settlement.status
+    if settlement.note:
+        facts["note"] = settlement.note
+    return facts

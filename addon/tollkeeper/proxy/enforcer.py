@@ -1,0 +1,390 @@
+"""The enforcing addon: the way of one call, from its headers to its settlement."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http
+
+from tollkeeper import facts
+from tollkeeper.core.decide import CallCase, resolve
+from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.domain import (
+    Admission,
+    Call,
+    Code,
+    Dialect,
+    Effect,
+    Limits,
+    Policy,
+    Provider,
+    Reason,
+)
+from tollkeeper.errors import LedgerError, WireError
+from tollkeeper.ledger.spool import append
+from tollkeeper.proxy import disclose, settling
+from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
+from tollkeeper.proxy.fail_closed import fail_closed
+from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
+from tollkeeper.proxy.reading import is_websocket, objection, read, strip_control_headers
+from tollkeeper.proxy.station import Caller, Station
+from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
+from tollkeeper.wire import route
+from tollkeeper.wire.dialect import Endpoint, Inbound
+from tollkeeper.wire.refusal import refusal, status_of
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Passage:
+    """One governed request on its way, from its headers to its settlement.
+
+    Attributes:
+        said: What the agent said of itself in control headers: step, priority …
+        admission: What was decided; settled when ``settled`` is True.
+        answer: The meter of the answer that is being passed on.
+    """
+
+    caller: Caller
+    said: dict[str, str] = field(default_factory=dict)
+    family: str = "other"
+    endpoint: Endpoint | None = None
+    call: Call | None = None
+    sheet: PriceSheet | None = None
+    policy: Policy | None = None
+    admission: Admission | None = None
+    answer: Answer | None = None
+    usage_spliced: bool = False
+    settled: bool = False
+
+
+class Enforcer:
+    """Judges every governed request, holds it, forwards or refuses it, and settles it."""
+
+    def __init__(
+        self, station: Station, doorkeeper: Doorkeeper, outgoing: Outgoing, room: WaitingRoom
+    ) -> None:
+        """Keep the rooms it works with."""
+        self.station = station
+        self.doorkeeper = doorkeeper
+        self.outgoing = outgoing
+        self.waiting_room = room
+        self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
+
+    # ------------------------------------------------------------------------- the way in
+
+    @fail_closed
+    def requestheaders(self, flow: http.HTTPFlow) -> None:
+        """Know the caller, take credentials out of the flow, refuse what needs no body."""
+        flow.request.stream = False
+        caller = self.station.callers.get(flow.client_conn) or self.doorkeeper.plain(flow)
+        if caller is None:
+            return
+        passage = Passage(caller, said=strip_control_headers(flow))
+        passage.family = facts.client_family(flow.request.headers)
+        self.passages[flow] = passage
+        self.outgoing.undress(flow)
+        if caller.refused is not None:
+            self.doorkeeper.look_again(caller)
+        if caller.provider is not None and is_websocket(flow):
+            flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
+            return
+        reason = caller.refused or objection(flow, caller)
+        if reason is not None:
+            self.station.turned_away[reason.code] += 1
+            self.refuse(flow, passage, reason)
+            return
+        flow.response = None
+
+    @fail_closed
+    async def request(self, flow: http.HTTPFlow) -> None:
+        """Judge a whole request; the heart of the house."""
+        passage = self.passages[flow]
+        if passage.caller.provider is None:
+            flow.response = None
+            return
+        policy = passage.policy = self.station.policy_file.policy
+        try:
+            inbound = read(flow, passage.caller.provider, policy.body_limit_bytes)
+            passage.endpoint = route.recognise(inbound.provider, inbound.method, inbound.path)
+            if passage.endpoint is None:
+                self.refuse_unknown(flow, passage, inbound)
+                return
+            passage.call = route.parse(inbound, passage.endpoint)
+        except WireError as error:
+            self.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
+            return
+        admission = await self.admit(passage, inbound.body)
+        while admission.effect is Effect.HOLD:
+            refused = await self.hold(flow, passage, admission)
+            if refused is not None:
+                self.refuse(flow, passage, refused)
+                return
+            admission = await self.admit(passage, inbound.body, again=admission.id)
+        if admission.effect is Effect.DENY:
+            self.refuse(flow, passage, admission.decision.reasons[0])
+        else:
+            self.forward(flow, passage, inbound)
+
+    async def admit(self, passage: Passage, body: bytes, *, again: str | None = None) -> Admission:
+        """One transaction: judge by the policy in force now and write what was decided."""
+        policy = passage.policy = self.station.policy_file.policy
+        call, principal = passage.call, passage.caller.principal
+        assert call is not None
+        assert principal is not None
+        now_ns = self.station.now_ns()
+        provider, model = resolve(policy, call)
+        prices = self.station.policy_file.prices
+        tier = call.service_tier
+        passage.sheet = prices.sheet(provider, model, now_ns, tier) if model else None
+        case = CallCase(call, principal, policy, passage.sheet, now_ns, passage.said)
+        ledger = self.station.ledger
+        passage.admission = await self.station.write(
+            lambda: ledger.admit(case, principal, now_ns, again=again, body=body)
+        )
+        return passage.admission
+
+    async def hold(
+        self, flow: http.HTTPFlow, passage: Passage, admission: Admission
+    ) -> Reason | None:
+        """Wait for a person; None when the call shall be admitted a second time."""
+        assert admission.approval is not None
+        seconds = facts.patience_seconds(passage.family, flow.request.headers)
+        disclose.held(flow, passage.caller, admission)
+        wake = Wake.GONE
+        try:
+            wake = await self.waiting_room.wait(admission.approval.id, flow, seconds)
+        finally:
+            if wake is not Wake.DECIDED:
+                self.station.ledger.leave(admission.id, self.station.now_ns())
+        if wake is Wake.DECIDED:
+            return None
+        return Reason(
+            Effect.HOLD,
+            Code.APPROVAL_PENDING,
+            f"rules.{admission.approval.rule}",
+            f"This call waits for a person (approval {admission.approval.id}, rule "
+            f"{admission.approval.rule}). Send the same call again to go on waiting.",
+        )
+
+    # ------------------------------------------------------------------------ the way out
+
+    def forward(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
+        """Let the call go: as it is, or as the decision changed it."""
+        call, admission, policy = passage.call, passage.admission, passage.policy
+        assert call is not None
+        assert admission is not None
+        assert policy is not None
+        changes = admission.decision.changes
+        provider = (
+            provider_named(policy, changes.provider) if changes.provider else inbound.provider
+        )
+        passage.usage_spliced = route.wants_usage_event(call, inbound.body)
+        body, path = route.rewrite(
+            call, inbound.body, inbound.path, changes, include_usage=passage.usage_spliced
+        )
+        if provider is not inbound.provider:
+            moved = facts.reroute(inbound.provider, inbound.method, path, provider)
+            if moved is None:
+                raise WireError(f"{provider.name} does not speak this endpoint.")
+            flow.request.host, path = provider.hosts[0], moved
+        self.choose_key(flow, passage, provider, path)
+        if path != inbound.path:
+            flow.request.path = path + (f"?{inbound.query}" if inbound.query else "")
+        if body != inbound.body:
+            flow.request.headers.pop("content-encoding", None)
+            flow.request.content = body
+        if "accept-encoding" in flow.request.headers:
+            flow.request.headers["accept-encoding"] = "identity"
+        disclose.forwarded(flow, passage.caller, call, admission)
+        flow.response = None
+
+    def choose_key(
+        self, flow: http.HTTPFlow, passage: Passage, provider: Provider, path: str
+    ) -> None:
+        """Whose key goes along: the agent's own as it came, or the provider's, injected."""
+        policy, principal = passage.policy, passage.caller.principal
+        assert policy is not None
+        assert principal is not None
+        limits = policy.agents.get(principal.agent) or policy.agents.get("default") or Limits()
+        wanted = limits.key or policy.ceilings.key or "either"
+        if wanted == "own" or (provider.key is None and wanted == "either"):
+            return
+        if provider.key is None:
+            raise MissingKeyError(f"the policy names no key for {provider.name}")
+        wardrobe = self.outgoing.wardrobes[flow]
+        wardrobe.strip = True
+        fact = facts.endpoint(provider, flow.request.method, path)
+        mount = facts.mount_of(provider, flow.request.method, path)
+        if fact is not None and fact.inject and mount is not None:
+            wardrobe.inject = facts.key_header(mount, read_key(provider.key))
+
+    def refuse(self, flow: http.HTTPFlow, passage: Passage, reason: Reason) -> None:
+        """Answer in the provider's own error shape."""
+        policy, admission = self.station.policy_file.policy, passage.admission
+        status = status_of(reason.code)
+        override = policy.refusals.get(reason.code, {})
+        status = override.get(passage.family) or facts.final_status(passage.family, status)
+        made = refusal(
+            dialect_of(flow, passage),
+            reason,
+            admission.id if admission else flow.id,
+            stream=bool(passage.call and passage.call.stream),
+            status=status,
+        )
+        flow.response = http.Response.make(made.status, made.body, dict(made.headers))
+        if reason.code is Code.APPROVAL_PENDING and facts.retry_joins(passage.family):
+            flow.response.headers["x-should-retry"] = "true"
+        disclose.refused(flow, passage.caller, passage.call, reason)
+
+    def refuse_unknown(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
+        """An endpoint that no table knows: refused, or recorded and passed in observe mode."""
+        message = (
+            f"{inbound.method} {inbound.path} is not an endpoint of {inbound.provider.name} that "
+            "Tollkeeper knows, so it cannot be metered."
+        )
+        self.refuse_unread(flow, passage, Code.UNKNOWN_ENDPOINT, message)
+        if self.station.policy_file.policy.mode == "observe":
+            flow.response = None
+
+    def refuse_unread(
+        self, flow: http.HTTPFlow, passage: Passage, code: Code, message: str
+    ) -> None:
+        """Refuse what never came to a decision, and record that."""
+        principal = passage.caller.principal
+        assert principal is not None
+        self.refuse(flow, passage, Reason(Effect.DENY, code, "wire", message))
+        data = {
+            "code": code,
+            "message": message,
+            "host": flow.request.host,
+            "method": flow.request.method,
+            "path": flow.request.path.partition("?")[0][:512],
+        }
+        self.note("refused", principal.agent, data)
+
+    # ----------------------------------------------------------------------- the way back
+
+    def responseheaders(self, flow: http.HTTPFlow) -> None:
+        """Put the meter into a streamed answer; everything else is metered when it is whole."""
+        passage = self.passages.get(flow)
+        if flow.response is None or passage is None or passage.admission is None:
+            return
+        if passage.settled or passage.admission.effect is not Effect.ALLOW:
+            return
+        flow.response.headers.pop("alt-svc", None)
+        assert passage.call is not None
+        content_type = flow.response.headers.get("content-type", "")
+        passage.answer = Answer(
+            passage.call,
+            content_type,
+            flow.response.headers.get("content-encoding", ""),
+            take_out_usage=passage.usage_spliced,
+        )
+        disclose.answered(flow, passage.admission)
+        if passage.call.stream and flow.response.status_code < 400:
+            flow.response.stream = passage.answer
+            if passage.usage_spliced and "content-length" in flow.response.headers:
+                del flow.response.headers["content-length"]
+
+    async def response(self, flow: http.HTTPFlow) -> None:
+        """The whole answer passed (streamed) or is about to (buffered): settle it."""
+        passage = self.passages.get(flow)
+        if passage is None or passage.answer is None or passage.settled:
+            return
+        assert flow.response is not None
+        if not flow.response.stream and flow.response.raw_content is not None:
+            passage.answer(flow.response.raw_content)
+            passage.answer(b"")
+        await self.settle(flow, passage, cut=False)
+
+    async def error(self, flow: http.HTTPFlow) -> None:
+        """The flow broke off: book what may have been billed."""
+        passage = self.passages.get(flow)
+        if passage is None or passage.admission is None or passage.settled:
+            return
+        if passage.admission.effect is Effect.ALLOW:
+            await self.settle(flow, passage, cut=True)
+
+    async def settle(self, flow: http.HTTPFlow, passage: Passage, *, cut: bool) -> None:
+        """Resolve the reservation; what cannot reach the ledger goes to the spool."""
+        admission, call = passage.admission, passage.call
+        assert admission is not None
+        assert call is not None
+        passage.settled = True
+        settlement = settling.settlement(
+            flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
+        )
+        now_ns, ledger = self.station.now_ns(), self.station.ledger
+        try:
+            await self.station.write(lambda: ledger.settle(admission.id, settlement, now_ns))
+        except LedgerError as error:
+            log.error("A settlement went to the spool: %s", error)
+            settling.spool(self.station.spool, admission.id, settlement, now_ns)
+        disclose.settled(flow, admission, settlement)
+
+    # ------------------------------------------------------------------------------ faults
+
+    def fault(self, flow: http.HTTPFlow) -> http.Response:
+        """The refusal that stands while a hook runs."""
+        passage = self.passages.get(flow)
+        reason = Reason(
+            Effect.DENY,
+            Code.POLICY_UNAVAILABLE,
+            "tollkeeper",
+            "Tollkeeper could not decide about this call, so it was not forwarded. "
+            "The operator finds the cause in `tollkeeper logs`.",
+        )
+        dialect = dialect_of(flow, passage) if passage else None
+        made = refusal(dialect, reason, flow.id, stream=False, status=status_of(reason.code))
+        return http.Response.make(made.status, made.body, dict(made.headers))
+
+    def faulted(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
+        """Record a fault, and give back what the call had reserved: it never left."""
+        passage = self.passages.get(flow)
+        principal = passage.caller.principal if passage else None
+        if isinstance(error, MissingKeyError):
+            log.error("A provider key is missing: %s", error)
+        self.note(
+            "fault",
+            principal.agent if principal else "unknown",
+            {"hook": hook, "error": f"{type(error).__name__}: {error}"[:500]},
+        )
+        admission = passage.admission if passage else None
+        if passage is None or admission is None or passage.settled:
+            return
+        if admission.effect is not Effect.ALLOW:
+            return
+        passage.settled = True
+        settlement = settling.NOT_SENT
+        now_ns = self.station.now_ns()
+        try:
+            self.station.ledger.settle(admission.id, settlement, now_ns)
+        except LedgerError:
+            settling.spool(self.station.spool, admission.id, settlement, now_ns)
+
+    def note(self, kind: str, actor: str, data: Mapping[str, object]) -> None:
+        """One audit record outside an admission; to the spool when the ledger is busy or broken."""
+        now_ns = self.station.now_ns()
+        try:
+            self.station.ledger.record(kind, actor, data, now_ns)
+        except LedgerError:
+            append(self.station.spool, {"kind": kind, "actor": actor, "data": data}, now_ns)
+
+
+def dialect_of(flow: http.HTTPFlow, passage: Passage) -> Dialect | None:
+    """In whose words to refuse this request; None at hosts that are no provider."""
+    provider = passage.caller.provider
+    if provider is None:
+        return None
+    return route.dialect_at(provider, flow.request.method, flow.request.path.partition("?")[0])
+
+
+def provider_named(policy: Policy, name: str) -> Provider:
+    """A provider of the policy, or the built-in one of that name."""
+    return policy.providers.get(name) or facts.providers()[name]

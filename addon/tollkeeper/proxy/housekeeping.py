@@ -1,0 +1,107 @@
+"""What happens by itself: leases, recovery, lapsing, tidying, policy looks, the spool."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from tollkeeper.errors import LedgerError
+from tollkeeper.ledger.spool import take_in
+from tollkeeper.proxy.policy_file import LOOK_SECONDS as POLICY_SECONDS
+from tollkeeper.proxy.processes import is_alive
+from tollkeeper.proxy.station import Station
+from tollkeeper.proxy.waiting_room import WaitingRoom
+
+log = logging.getLogger(__name__)
+
+LEASE_SECONDS = 3.0
+"""Between two renewals; the ledger gives a lease several times as long."""
+
+LAPSE_SECONDS = 0.5
+TIDY_SECONDS = 20.0
+
+
+class Housekeeping:
+    """An addon whose tasks live as long as the proxy."""
+
+    def __init__(self, station: Station, room: WaitingRoom) -> None:
+        """Keep the rooms that need keeping."""
+        self.station = station
+        self.waiting_room = room
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def running(self) -> None:
+        """Recover what dead processes left, then start the periodic work."""
+        await self.renew()
+        await self.recover()
+        self.every(LEASE_SECONDS, self.renew)
+        self.every(LAPSE_SECONDS, self.lapse)
+        self.every(POLICY_SECONDS, self.look_at_policy)
+        self.every(TIDY_SECONDS, self.recover)
+        self.every(TIDY_SECONDS, self.tidy)
+
+    async def done(self) -> None:
+        """Stop; what is in flight is recovered by the next process or booked by its lease."""
+        for task in self.tasks:
+            task.cancel()
+
+    def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
+        """Do something again and again; a ledger that is busy or broken is met again later."""
+
+        async def repeat() -> None:
+            while True:
+                await asyncio.sleep(seconds)
+                try:
+                    await work()
+                except LedgerError as error:
+                    log.warning("Housekeeping (%s) waits: %s", work.__name__, error)
+
+        self.tasks.append(asyncio.create_task(repeat(), name=f"tollkeeper {work.__name__}"))
+
+    async def renew(self) -> None:
+        """Say that this process lives."""
+        station = self.station
+        await station.write(lambda: station.ledger.take_lease(station.owner, station.now_ns()))
+
+    async def recover(self) -> None:
+        """Book what dead processes left, and take in the spool."""
+        station = self.station
+        found = await station.write(lambda: station.ledger.recover(is_alive, station.now_ns()))
+        if found:
+            log.warning("%d calls of a proxy that died were booked", found)
+        taken = await station.write(lambda: take_in(station.ledger, station.spool))
+        if taken:
+            log.warning("%d records were taken in from the spool", taken)
+
+    async def lapse(self) -> None:
+        """Lapse approvals whose time is over and wake who waits on them."""
+        station = self.station
+        if await station.write(lambda: station.ledger.lapse(station.now_ns())):
+            self.waiting_room.look()
+
+    async def look_at_policy(self) -> None:
+        """Take a changed policy, and put into the record what came of it."""
+        station, file = self.station, self.station.policy_file
+        if not await file.look():
+            return
+        kind = "policy_broken" if file.broken else "policy_loaded"
+        data = {"digest": file.policy.digest, "mode": str(file.policy.mode)}
+        if file.broken:
+            data["problem"] = file.broken[:2000]
+        await station.write(
+            lambda: station.ledger.record(kind, station.owner, data, station.now_ns())
+        )
+
+    async def tidy(self) -> None:
+        """Drop what no longer matters; write down who was turned away."""
+        station = self.station
+        await station.write(lambda: station.ledger.tidy(station.now_ns()))
+        turned_away = dict(station.turned_away)
+        if turned_away:
+            station.turned_away.clear()
+            await station.write(
+                lambda: station.ledger.record(
+                    "turned_away", station.owner, turned_away, station.now_ns()
+                )
+            )

@@ -1,0 +1,139 @@
+"""Credentials, kept below the flow: what a flow shows is never what authenticates.
+
+At the headers every credential of the agent is taken out of the flow, a note stands in its place.
+When the request leaves, ``dress`` puts the agent's own back where they stood, or the injected key.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote_plus
+from weakref import WeakKeyDictionary
+
+from mitmproxy import http
+
+from tollkeeper import facts
+from tollkeeper.domain import KeySource
+
+NOTE = b"[kept out of the flow by Tollkeeper]"
+
+
+class MissingKeyError(LookupError):
+    """A key that the policy wants to inject cannot be read."""
+
+
+@dataclass(slots=True)
+class Wardrobe:
+    """What one flow puts on when it leaves.
+
+    Attributes:
+        headers: The agent's own credential fields, in order, name and value as sent.
+        query: The query string as sent, when a part of it was a credential.
+        strip: True when none of the agent's own may leave.
+        inject: Header name and value of the key to put in their place, or None.
+    """
+
+    headers: list[tuple[bytes, bytes]] = field(default_factory=list)
+    query: str | None = None
+    strip: bool = False
+    inject: tuple[str, str] | None = None
+
+
+class Outgoing:
+    """The wardrobes of all live flows."""
+
+    def __init__(self) -> None:
+        """Nothing is kept yet."""
+        self.wardrobes: WeakKeyDictionary[http.HTTPFlow, Wardrobe] = WeakKeyDictionary()
+
+    def undress(self, flow: http.HTTPFlow) -> Wardrobe:
+        """Take every credential out of the flow; returns what was taken."""
+        wardrobe = Wardrobe()
+        secret = facts.credential_headers()
+        fields: list[tuple[bytes, bytes]] = []
+        for name, value in flow.request.headers.fields:
+            if name.lower().decode("latin-1") in secret:
+                wardrobe.headers.append((name, value))
+                fields.append((name, NOTE))
+            else:
+                fields.append((name, value))
+        if wardrobe.headers:
+            flow.request.headers.fields = tuple(fields)
+        path, mark, query = flow.request.path.partition("?")
+        kept = [part for part in query.split("&") if not _is_credential(part)]
+        if mark and len(kept) != len(query.split("&")):
+            wardrobe.query = query
+            flow.request.path = path + ("?" + "&".join(kept) if kept else "")
+        self.wardrobes[flow] = wardrobe
+        return wardrobe
+
+    def dress(self, flow: http.HTTPFlow, request: http.Request) -> http.Request:
+        """The request that leaves instead of the flow's own; the flow stays as it is."""
+        wardrobe = self.wardrobes.get(flow)
+        if wardrobe is None:
+            return request
+        dressed = http.Request(**{name: getattr(request.data, name) for name in _REQUEST_FIELDS})
+        dressed.headers = http.Headers(self._fields(wardrobe, request))
+        if not wardrobe.strip and wardrobe.query is not None:
+            dressed.path = f"{request.path.partition('?')[0]}?{wardrobe.query}"
+        return dressed
+
+    @staticmethod
+    def _fields(wardrobe: Wardrobe, request: http.Request) -> list[tuple[bytes, bytes]]:
+        own = iter(wardrobe.headers)
+        if not wardrobe.strip:
+            return [next(own) if v == NOTE else (n, v) for n, v in request.headers.fields]
+        if wardrobe.inject is None:
+            return [(n, v) for n, v in request.headers.fields if v != NOTE]
+        name, value = wardrobe.inject
+        put = (name.encode(), value.encode())
+        fields: list[tuple[bytes, bytes]] = []
+        for field_name, field_value in request.headers.fields:
+            if field_value != NOTE:
+                fields.append((field_name, field_value))
+            elif field_name.lower() == put[0] and put not in fields:
+                fields.append(put)
+        return fields if put in fields else [*fields, put]
+
+
+_REQUEST_FIELDS = (
+    "http_version",
+    "headers",
+    "content",
+    "trailers",
+    "timestamp_start",
+    "timestamp_end",
+    "host",
+    "port",
+    "method",
+    "scheme",
+    "authority",
+    "path",
+)
+
+
+def _is_credential(part: str) -> bool:
+    return unquote_plus(part.partition("=")[0]).lower() in facts.credential_query()
+
+
+def read_key(source: KeySource) -> str:
+    """The provider's real key, read anew at each use.
+
+    Raises:
+        MissingKeyError: When the environment or the file does not have it.
+    """
+    if source.env is not None:
+        value = os.environ.get(source.env, "").strip()
+        if not value:
+            raise MissingKeyError(f"the environment variable {source.env} is not set")
+        return value
+    assert source.file is not None
+    try:
+        value = Path(source.file).expanduser().read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise MissingKeyError("its key file cannot be read") from error
+    if not value:
+        raise MissingKeyError("its key file is empty")
+    return value

@@ -1,0 +1,38 @@
+"""Which proxy process owns what: names that survive a reused pid."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def owner_name() -> str:
+    """This process: host, pid and when it started, ``host/pid/start``."""
+    return f"{socket.gethostname()}/{os.getpid()}/{started(os.getpid())}"
+
+
+def started(pid: int) -> str:
+    """The kernel's start time of a process, or ``"0"`` where it does not tell.
+
+    Source: proc_pid_stat(5), field 22.
+    """
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return "0"
+    return stat.rpartition(")")[2].split()[19]
+
+
+def is_alive(owner: str) -> bool:
+    """Whether an owner's process still runs; one on another host is judged by its lease alone."""
+    host, pid, start = owner.rsplit("/", 2)
+    if host != socket.gethostname():
+        return True
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return started(int(pid)) == start

@@ -1,0 +1,112 @@
+"""A request as the house reads it: decoded within bounds, its target beyond doubt."""
+
+from __future__ import annotations
+
+import zlib
+
+import brotli
+import zstandard
+from mitmproxy import http
+from mitmproxy.net.http.url import parse_authority
+
+from tollkeeper import facts
+from tollkeeper.domain import Code, Effect, Provider, Reason
+from tollkeeper.errors import WireError
+from tollkeeper.proxy.station import Caller
+from tollkeeper.wire.dialect import Inbound
+
+CONTROL_PREFIX = "x-tollkeeper-"
+SAID = ("step", "step-type", "priority", "project")
+SAID_LIMIT_CHARACTERS = 128
+
+
+def read(flow: http.HTTPFlow, provider: Provider, limit_bytes: int) -> Inbound:
+    """The request with its body decoded.
+
+    Raises:
+        WireError: When the body is over the limit or its content encoding cannot be undone.
+    """
+    raw = flow.request.raw_content or b""
+    if len(raw) > limit_bytes:
+        raise WireError(f"The body has {len(raw)} bytes; at most {limit_bytes} are read.")
+    encoding = flow.request.headers.get("content-encoding", "").strip().lower()
+    body = raw if encoding in ("", "identity") else undo(raw, encoding, limit_bytes)
+    path, _, query = flow.request.path.partition("?")
+    headers = {name.lower(): value for name, value in flow.request.headers.items(multi=True)}
+    return Inbound(provider, flow.request.method, path, query, headers, body)
+
+
+def undo(raw: bytes, encoding: str, limit_bytes: int) -> bytes:
+    """Undo one content encoding, never making more than ``limit_bytes``.
+
+    Raises:
+        WireError: Unknown or broken encoding, or a result over the limit.
+    """
+    try:
+        match encoding:
+            case "gzip" | "x-gzip":
+                body = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(raw, limit_bytes + 1)
+            case "deflate":
+                body = zlib.decompressobj().decompress(raw, limit_bytes + 1)
+            case "zstd":
+                body = zstandard.ZstdDecompressor().stream_reader(raw).read(limit_bytes + 1)
+            case "br":
+                body = brotli.Decompressor().process(raw, output_buffer_limit=limit_bytes + 1)
+            case _:
+                raise WireError(
+                    f"Content-Encoding {encoding!r} is not read; send gzip, deflate, br, zstd or none."
+                )
+    except (zlib.error, brotli.error, zstandard.ZstdError) as error:
+        raise WireError(f"The body is not valid {encoding}.") from error
+    if len(body) > limit_bytes:
+        raise WireError(f"The decoded body has more than {limit_bytes} bytes.")
+    return body
+
+
+def strip_control_headers(flow: http.HTTPFlow) -> dict[str, str]:
+    """Take our own headers out of the request; returns what the agent said of itself in them."""
+    said: dict[str, str] = {}
+    for name in [n for n in flow.request.headers if n.lower().startswith(CONTROL_PREFIX)]:
+        key = name.lower().removeprefix(CONTROL_PREFIX)
+        if key in SAID:
+            said[key.replace("-", "_")] = flow.request.headers[name][:SAID_LIMIT_CHARACTERS]
+        del flow.request.headers[name]
+    return said
+
+
+def objection(flow: http.HTTPFlow, caller: Caller) -> Reason | None:
+    """Why this request may not be read at all: its target is in doubt, or it is an upgrade."""
+    if caller.target is None:
+        return denied("This request has no target.")
+    name, port = caller.target
+    request = flow.request
+    told = [request.host, *host_names(request)]
+    if flow.client_conn.tls_established:
+        told.append(flow.client_conn.sni or "")
+    if any(facts.normalise_host(one) != name for one in told) or request.port != port:
+        return denied("The tunnel's target, SNI and Host header must be the same.")
+    if caller.provider is not None and request.scheme != "https":
+        return denied("Providers are reached over https only.")
+    return None
+
+
+def host_names(request: http.Request) -> list[str]:
+    """The names that Host headers and the authority claim; ``""`` for an unreadable one."""
+    names = []
+    for claim in [*request.headers.get_all("host"), *filter(None, [request.authority])]:
+        try:
+            host, port = parse_authority(claim, check=True)
+        except ValueError:
+            return [""]
+        names.append(host if port in (None, request.port) else "")
+    return names
+
+
+def denied(message: str) -> Reason:
+    """A refusal at the door of a tunnel."""
+    return Reason(Effect.DENY, Code.POLICY_DENIED, "tunnel", message)
+
+
+def is_websocket(flow: http.HTTPFlow) -> bool:
+    """Whether the request asks to switch to WebSocket."""
+    return "websocket" in flow.request.headers.get("upgrade", "").lower()

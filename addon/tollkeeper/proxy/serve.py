@@ -1,0 +1,324 @@
+"""The proxy process: mitmproxy's master with the addons it needs and ours, in one ordered list."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mitmproxy import exceptions, master, options
+from mitmproxy.addons import (
+    block,
+    core,
+    disable_h2c,
+    dns_resolver,
+    errorcheck,
+    next_layer,
+    proxyserver,
+    tlsconfig,
+    update_alt_svc,
+    upstream_auth,
+)
+from mitmproxy.tools.web.master import WebMaster
+
+from tollkeeper.errors import PolicyError, UsageError
+from tollkeeper.home import Home
+from tollkeeper.launch.ca import ensure_ca
+from tollkeeper.ledger.sqlite import SqliteLedger
+from tollkeeper.proxy import inspector
+from tollkeeper.proxy.dispatch import CachedDispatch
+from tollkeeper.proxy.doorkeeper import Doorkeeper
+from tollkeeper.proxy.enforcer import Enforcer
+from tollkeeper.proxy.housekeeping import Housekeeping
+from tollkeeper.proxy.locks import LOCKED, Locks
+from tollkeeper.proxy.outgoing import Outgoing
+from tollkeeper.proxy.policy_file import PolicyFile
+from tollkeeper.proxy.processes import owner_name
+from tollkeeper.proxy.station import Station
+from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
+from tollkeeper.proxy.waiting_room import WaitingRoom
+
+log = logging.getLogger(__name__)
+
+SILENCE_SECONDS = 3600
+"""mitmproxy cuts a connection that is silent this long outside a hook; slow models need more than
+its ten minutes."""
+
+SWITCH_SECONDS = 0.001
+"""Python's thread switch interval: housekeeping threads may not hold the event loop up for 5 ms."""
+
+WEB_ADDONS_REMOVED = (
+    "scriptloader",
+    "clientplayback",
+    "serverplayback",
+    "mapremote",
+    "maplocal",
+    "modifybody",
+    "modifyheaders",
+    "stickyauth",
+    "stickycookie",
+    "save",
+    "savehar",
+    "export",
+    "cut",
+    "proxyauth",
+    "onboarding",
+    "browser",
+    "readfile",
+    "readfilestdin",
+    "blocklist",
+    "anticache",
+    "anticomp",
+    "intercept",
+    "staticviewer",
+)
+"""What mitmweb brings along and a governed proxy must not have: a web token is no operator."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Where a running proxy is reached."""
+
+    host: str
+    port: int
+    web_url: str | None
+
+
+def station_for(home: Home, policy: Path | None) -> Station:
+    """Open the ledger and the policy.
+
+    Raises:
+        PolicyError: When the policy does not load.
+        LedgerError: When the ledger cannot be opened.
+        UsageError: When there is no state folder or policy yet.
+    """
+    path = policy or home.policy
+    if not path.exists():
+        raise UsageError(f"No policy at {path}: run `tollkeeper init` or name one with --policy.")
+    key = home.read_operator_key()
+    policy_file = PolicyFile(path)
+    owner = owner_name()
+    ledger = SqliteLedger(
+        home.database,
+        owner=owner,
+        operator_key=key,
+        busy_timeout_ms=0,
+        durability=policy_file.policy.durability,
+    )
+    return Station(home=home, ledger=ledger, policy_file=policy_file, owner=owner)
+
+
+def our_addons(station: Station) -> list[Any]:
+    """Ours, in order: options first, then who, where, what, and what happens by itself."""
+    outgoing, room, doorkeeper = Outgoing(), WaitingRoom(station), Doorkeeper(station)
+    return [
+        Locks(),
+        doorkeeper,
+        Tunnels(station, outgoing.dress),
+        Enforcer(station, doorkeeper, outgoing, room),
+        Housekeeping(station, room),
+    ]
+
+
+def make_options(station: Station, host: str, port: int) -> options.Options:
+    """mitmproxy's options as a governed proxy needs them."""
+    policy = station.policy_file.policy
+    made = options.Options(
+        listen_host=host,
+        listen_port=port,
+        confdir=str(station.home.ca),
+        mode=[f"upstream:{policy.upstream_proxy}" if policy.upstream_proxy else "regular"],
+        ssl_verify_upstream_trusted_ca=(
+            merged_roots(policy.upstream_trust) if policy.upstream_trust else None
+        ),
+    )
+    return made
+
+
+def settle_options(made: options.Options, station: Station) -> None:
+    """What only exists once the addons are there."""
+    made.update_known(
+        **{name: value for name, value in LOCKED.items() if name in made},
+        body_size_limit=str(station.policy_file.policy.body_limit_bytes + 1024),
+        tcp_timeout=SILENCE_SECONDS,
+    )
+
+
+def headless(made: options.Options, station: Station) -> master.Master:
+    """A master with only the addons that a governed proxy uses."""
+    made_master = master.Master(made)
+    tunnels_first = our_addons(station)
+    made_master.addons.add(
+        core.Core(),
+        block.Block(),
+        disable_h2c.DisableH2C(),
+        proxyserver.Proxyserver(),
+        dns_resolver.DnsResolver(),
+        *tunnels_first,
+        next_layer.NextLayer(),
+        tlsconfig.TlsConfig(),
+        Trust(station),
+        upstream_auth.UpstreamAuth(),
+        update_alt_svc.UpdateAltSvc(),
+        errorcheck.ErrorCheck(),
+    )
+    return made_master
+
+
+def with_web(made: options.Options, station: Station, port: int) -> master.Master:
+    """mitmweb on loopback, without the addons and commands that could disarm us."""
+    made_master = WebMaster(made, with_termlog=False)
+    for name in WEB_ADDONS_REMOVED:
+        addon = made_master.addons.get(name)
+        if addon is not None:
+            forget_commands(made_master, addon)
+            made_master.addons.remove(addon)
+    insert_before(made_master, "nextlayer", our_addons(station))
+    made_master.addons.add(Trust(station))
+    inspector.install()
+    made.update(web_host="127.0.0.1", web_port=port, web_open_browser=False)
+    return made_master
+
+
+def forget_commands(made_master: master.Master, addon: Any) -> None:
+    """Take an addon's commands out of the command bar and mitmweb's API."""
+    commands = made_master.commands.commands
+    for name in [n for n, c in commands.items() if getattr(c.func, "__self__", None) is addon]:
+        del commands[name]
+
+
+def insert_before(made_master: master.Master, name: str, ours: list[Any]) -> None:
+    """Register our addons and put them before mitmproxy's own of that name."""
+    made_master.addons.add(*ours)
+    chain = made_master.addons.chain
+    at = chain.index(made_master.addons.get(name))
+    made_master.addons.chain = [
+        *chain[:at],
+        *ours,
+        *[addon for addon in chain[at:] if addon not in ours],
+    ]
+
+
+class Announcer:
+    """Says that the proxy listens: to its caller, and in the process file."""
+
+    def __init__(
+        self, station: Station, policy: Path, announce: Callable[[Listening], None]
+    ) -> None:
+        """Keep what to say."""
+        self.station, self.policy, self.announce = station, policy, announce
+
+    def running(self) -> None:
+        """The listeners are open."""
+        from mitmproxy import ctx
+
+        host, port = ctx.master.addons.get("proxyserver").listen_addrs()[0][:2]
+        web_url = getattr(ctx.master, "web_url", None)
+        write_process_file(
+            self.station.home,
+            {
+                "pid": os.getpid(),
+                "host": host,
+                "port": port,
+                "web": web_url,
+                "policy": str(self.policy),
+                "digest": self.station.policy_file.policy.digest,
+                "started_ns": time.time_ns(),
+                "owner": self.station.owner,
+            },
+        )
+        self.announce(Listening(host, port, web_url))
+
+
+def write_process_file(home: Home, data: dict[str, Any]) -> None:
+    """Write it whole or not at all: others wait for it."""
+    temporary = home.process.with_suffix(f".{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w") as file:
+        json.dump(data, file)
+    temporary.replace(home.process)
+
+
+def remove_process_file(home: Home) -> None:
+    """Remove it if it is still ours."""
+    try:
+        ours = json.loads(home.process.read_text())["pid"] == os.getpid()
+    except (OSError, ValueError, KeyError):
+        return
+    if ours:
+        home.process.unlink(missing_ok=True)
+
+
+async def run(
+    station: Station,
+    *,
+    host: str,
+    port: int,
+    web: int | None,
+    announce: Callable[[Listening], None],
+) -> None:
+    """Run one proxy until it is told to stop."""
+    made = make_options(station, host, port)
+    made_master = headless(made, station) if web is None else with_web(made, station, web)
+    made_master.addons.add(Announcer(station, station.policy_file.path, announce))
+    settle_options(made, station)
+    CachedDispatch.install(made_master.addons)
+    policy = station.policy_file.policy
+    station.ledger.record(
+        "policy_loaded",
+        station.owner,
+        {"digest": policy.digest, "mode": str(policy.mode)},
+        station.now_ns(),
+    )
+    if threading.current_thread() is threading.main_thread():
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, made_master.shutdown)
+    try:
+        await made_master.run()
+    finally:
+        remove_process_file(station.home)
+        station.ledger.close()
+
+
+def serve(
+    home: Home,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8080,
+    policy: Path | None = None,
+    web: int | None = None,
+    announce: Callable[[Listening], None] = lambda listening: None,
+) -> int:
+    """Run the proxy in the foreground of this process; returns its exit code.
+
+    Args:
+        port: 0 takes a free one.
+        web: mitmweb's port (0 takes a free one), or None for no mitmweb.
+        announce: Called once, when connections are accepted.
+
+    Raises:
+        PolicyError, LedgerError, UsageError: When it cannot start; the text says why.
+    """
+    ensure_ca(home.ca)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    station = station_for(home, policy)
+    try:
+        asyncio.run(run(station, host=host, port=port, web=web, announce=announce))
+    except exceptions.OptionsError as error:
+        raise UsageError(str(error)) from error
+    except SystemExit as stopped:
+        return int(stopped.code or 0) if not isinstance(stopped.code, str) else 1
+    return 0
+
+
+__all__ = ["Listening", "PolicyError", "serve", "station_for"]

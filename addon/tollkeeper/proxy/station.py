@@ -1,0 +1,88 @@
+"""What the addons of one proxy process share: the ledger, the policy in force, who is connected."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from mitmproxy import connection
+
+from tollkeeper.domain import NS_PER_SECOND, Principal, Provider, Reason
+from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.home import Home
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger.sqlite import SqliteLedger
+    from tollkeeper.proxy.policy_file import PolicyFile
+
+LEDGER_PATIENCE_NS = 5 * NS_PER_SECOND
+"""How long a write waits for other processes; SQLite's own customary busy timeout."""
+
+
+@dataclass(slots=True)
+class Caller:
+    """One client connection, as its credentials and its CONNECT made it.
+
+    Attributes:
+        user: The user part of the proxy credentials, to look again when it was refused.
+        token_sha256: The hash of the token part.
+        principal: Who calls, or None when ``refused`` says why nobody.
+        target: Host (normalised) and port of the CONNECT; None for plain proxy requests.
+        provider: The governed provider that the tunnel leads to, or None.
+        decrypted: False when the tunnel's bytes pass unseen.
+    """
+
+    user: str
+    token_sha256: str
+    principal: Principal | None = None
+    refused: Reason | None = None
+    target: tuple[str, int] | None = None
+    provider: Provider | None = None
+    decrypted: bool = True
+
+
+@dataclass(slots=True)
+class Station:
+    """One per proxy process; made by ``serve``, handed to every addon."""
+
+    home: Home
+    ledger: SqliteLedger
+    policy_file: PolicyFile
+    owner: str
+    callers: WeakKeyDictionary[connection.Client, Caller] = field(default_factory=WeakKeyDictionary)
+    turned_away: Counter[str] = field(default_factory=Counter)
+    """Refusals before a principal was known, by cause; housekeeping records them in one go."""
+
+    @property
+    def spool(self) -> Path:
+        """Where records go that cannot reach the ledger."""
+        return self.home.spool
+
+    @staticmethod
+    def now_ns() -> int:
+        """The wall clock, in one place."""
+        return time.time_ns()
+
+    async def write[T](self, work: Callable[[], T]) -> T:
+        """Run one ledger transaction without ever blocking the event loop on another process.
+
+        Raises:
+            LedgerError: When the ledger stayed locked for ``LEDGER_PATIENCE_NS`` or is broken.
+        """
+        deadline = time.monotonic_ns() + LEDGER_PATIENCE_NS
+        pause = 0.0005
+        while True:
+            try:
+                return work()
+            except LedgerBusy as busy:
+                if time.monotonic_ns() > deadline:
+                    raise LedgerError("The ledger stayed locked by another process.") from busy
+            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, no secret
+            pause = min(pause * 1.5, 0.02)

@@ -1,0 +1,100 @@
+"""Where held flows wait: for a verdict, for the end of their window, for their client to leave.
+
+A held flow is one future; one task looks at the ledger for all of them. Verdicts are given by other
+processes, so the ledger's change counter is polled, which costs microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Callable
+from enum import StrEnum
+
+from mitmproxy import http
+
+from tollkeeper.errors import LedgerError
+from tollkeeper.proxy.layers import CLIENT_GONE
+from tollkeeper.proxy.station import Station
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.02
+"""Between two looks at the ledger: a fifth of what a person would notice."""
+
+
+class Wake(StrEnum):
+    """Why a held flow goes on."""
+
+    DECIDED = "decided"
+    WINDOW = "window"
+    GONE = "gone"
+
+
+class WaitingRoom:
+    """All held flows of this process."""
+
+    def __init__(self, station: Station) -> None:
+        """Nobody waits yet."""
+        self.station = station
+        self.waiting: dict[str, set[asyncio.Future[Wake]]] = defaultdict(set)
+        self.looker: asyncio.Task[None] | None = None
+
+    async def wait(self, approval: str, flow: http.HTTPFlow, seconds: float) -> Wake:
+        """Hold one flow until its approval is decided, its window ends or its client leaves."""
+        future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
+        self.waiting[approval].add(future)
+        CLIENT_GONE[flow] = waker(future, Wake.GONE)
+        if self.looker is None:
+            self.looker = asyncio.create_task(self.look_while_any_waits())
+        try:
+            async with asyncio.timeout(max(seconds, 0)):
+                return await future
+        except TimeoutError:
+            return Wake.WINDOW
+        finally:
+            CLIENT_GONE.pop(flow, None)
+            self.waiting[approval].discard(future)
+            if not self.waiting[approval]:
+                del self.waiting[approval]
+
+    async def look_while_any_waits(self) -> None:
+        """Look at the ledger whenever another process wrote to it."""
+        try:
+            unread = True
+            while self.waiting:
+                unread = self.station.ledger.changed() or unread
+                if unread:
+                    unread = not self.look()
+                await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            self.looker = None
+
+    def look(self) -> bool:
+        """Wake everybody whose approval is no longer open; False when the ledger would not say.
+
+        Call it after lapsing approvals in this process: its own commits do not show as changes.
+        """
+        try:
+            decided = self.station.ledger.verdicts(list(self.waiting))
+        except LedgerError:
+            log.exception("The ledger could not be asked for verdicts")
+            return False
+        for approval in decided:
+            for future in self.waiting.get(approval, ()):
+                waker(future, Wake.DECIDED)()
+        return True
+
+    def __len__(self) -> int:
+        return sum(len(futures) for futures in self.waiting.values())
+
+
+def waker(future: asyncio.Future[Wake], why: Wake) -> Callable[[], None]:
+    """What resolves a future unless something else did."""
+
+    def wake() -> None:
+        if not future.done():
+            future.set_result(why)
+
+    return wake

@@ -1,0 +1,44 @@
+"""What every dialect is given to read: a request as it arrived, and what its path asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tollkeeper.domain import Dialect, Provider
+
+
+@dataclass(frozen=True, slots=True)
+class Inbound:
+    """A request to a provider.
+
+    Attributes:
+        path: As it stands on the wire, without the query.
+        query: Without the question mark; empty when there is none.
+        headers: Lower-case names.
+        body: Already free of any content-encoding.
+    """
+
+    provider: Provider
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """What a path asks for.
+
+    Attributes:
+        operation: Its name in ``facts/endpoints.yaml``.
+        dialect: How its body and its refusals are written.
+        metered: True when it may cost money.
+        model: From the path, where the path names it.
+    """
+
+    operation: str
+    dialect: Dialect
+    metered: bool
+    model: str | None = None

@@ -1,0 +1,307 @@
+"""Counting one answer while it passes: usage, what was seen of the text, whether it ended.
+
+A meter never holds an answer up. Without ``take_out_usage`` the very chunk that came in goes on;
+with it, complete events go on at once and only the usage event that we asked for stays behind.
+Events are only read as JSON when their bytes name a usage object, so a text delta costs a search.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Protocol
+
+from tollkeeper.domain import Dialect, Usage
+from tollkeeper.wire import usage as figures
+from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
+
+MAX_JSON_BYTES: Final = 64 * 1024 * 1024
+"""An answer beyond this passes, but its usage is not read."""
+
+_USAGE: Final = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
+_NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
+_TEXTS: Final = re.compile(
+    rb'"(?:content|text|delta|arguments|partial_json|thinking|reasoning|reasoning_content|refusal'
+    rb'|name|input|signature|code|output|transcript)"\s*:\s*"((?:[^"\\]|\\.)*)"'
+)
+_DELTA: Final = re.compile(rb'"delta"\s*:\s*(?!\{\s*\}|null)')
+_FINISHED: Final = re.compile(rb'"finishReason"\s*:\s*"')
+_ENDS: Final = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
+_STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
+_STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
+
+
+class Meter(Protocol):
+    """Counts one answer."""
+
+    def feed(self, data: bytes) -> bytes:
+        """What may go on now, after these bytes came in; never raises."""
+
+    def finish(self) -> bytes:
+        """What may still go on at the end of the answer, complete or cut; may be called twice."""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider said so far; final only when ``done``."""
+
+    @property
+    def seen_output_tokens_bound(self) -> int:
+        """More than the text seen so far can be billed; reasoning kept hidden is not in it."""
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer's own end was seen, so that ``usage`` is whole."""
+
+
+class _Reading:
+    """What one answer's events have said; a dialect's differences are its branches."""
+
+    def __init__(self, dialect: Dialect, provider: str) -> None:
+        self._dialect = dialect
+        self._provider = provider
+        self._last: bytes | None = None
+        self._raw: dict[str, Any] = {}
+        self._model: str | None = None
+        self._tier: str | None = None
+        self.seen_tokens = 0
+        self.done = False
+
+    def event(self, data: bytes) -> None:
+        """One event's payload."""
+        if _USAGE.search(data):
+            if self._dialect in (Dialect.ANTHROPIC, Dialect.GEMINI):
+                self._absorb(_parsed(data))
+            else:
+                self._last = data
+                self.done = self.done or _NO_CHOICES.search(data) is not None
+        match self._dialect:
+            case Dialect.OPENAI_CHAT:
+                if data == b"[DONE]" or data.rstrip() == b"[DONE]":
+                    self.done = True
+                    return
+                self._count(data, data.find(b'"choices"'))
+            case Dialect.OPENAI_RESPONSES:
+                if b'.delta"' in data:
+                    self._count(data, 0)
+                elif _ENDS.search(data):
+                    self.done = True
+            case Dialect.ANTHROPIC:
+                if _DELTA.search(data) or _STARTED.search(data):
+                    self._count(data, 0)
+                elif _STOP.search(data):
+                    self.done = True
+            case Dialect.GEMINI:
+                self._count(data, 0)
+                if _FINISHED.search(data) and self._raw:
+                    self.done = True
+
+    def _count(self, data: bytes, start: int) -> None:
+        """Lengths of the texts; of a delta without any that we know, all of its bytes."""
+        if start < 0:
+            return
+        texts = _TEXTS.findall(data, start)
+        if b'"functionCall"' in data or b'"inlineData"' in data or b'"audio"' in data:
+            self.seen_tokens += len(data)
+        elif texts:
+            self.seen_tokens += sum(map(len, texts))
+        elif _DELTA.search(data):
+            self.seen_tokens += len(data)
+
+    def document(self, value: Any) -> None:
+        """A whole answer that is not streamed."""
+        if isinstance(value, dict):
+            self._absorb(value)
+
+    def _absorb(self, answer: Any) -> None:
+        """Take over the figures of an answer or event."""
+        if not isinstance(answer, dict):
+            return
+        for outer in ("message", "response"):
+            if isinstance(answer.get(outer), dict) and "usage" not in answer:
+                answer = answer[outer]
+        usage = _usage_in(answer)
+        if usage:
+            self._merge(usage)
+        model = answer.get("model", answer.get("modelVersion"))
+        if isinstance(model, str) and model:
+            self._model = model
+        for said in (usage or {}).get("service_tier"), answer.get("service_tier"):
+            if isinstance(said, str) and said:
+                self._tier = said
+                break
+
+    def _merge(self, usage: Mapping[str, Any]) -> None:
+        """Figures only ever grow during an answer; a later 0 takes nothing back."""
+        for key, value in usage.items():
+            before = figures.number(self._raw.get(key))
+            now = figures.number(value)
+            if value is not None and not (before is not None and now is not None and now < before):
+                self._raw[key] = value
+
+    def usage(self) -> Usage | None:
+        """The figures so far, or None when there are none."""
+        if self._last is not None:
+            self._raw = {}
+            self._absorb(_parsed(self._last))
+            self._last = None
+        if not self._raw:
+            return None
+        match self._dialect:
+            case Dialect.OPENAI_CHAT:
+                read = figures.openai_chat(self._raw, self._provider)
+            case Dialect.OPENAI_RESPONSES:
+                read = figures.openai_responses(self._raw)
+            case Dialect.ANTHROPIC:
+                read = figures.anthropic(self._raw)
+            case Dialect.GEMINI:
+                read = figures.gemini(self._raw)
+        return figures.named(read, self._model, self._tier)
+
+
+def _usage_in(answer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The usage object, wherever a provider puts it.
+
+    Source: https://console.groq.com/docs/api-reference (``x_groq.usage``)
+    """
+    for holder in (answer, answer.get("x_groq")):
+        if isinstance(holder, dict):
+            for key in ("usage", "usageMetadata"):
+                if isinstance(holder.get(key), dict):
+                    return dict(holder[key])
+    return None
+
+
+def _parsed(data: bytes) -> Any:
+    """JSON of an answer, or None; an answer is never refused for being unreadable."""
+    try:
+        return json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+
+
+class StreamMeter:
+    """An answer that comes as events."""
+
+    def __init__(
+        self, dialect: Dialect, provider: str, splitter: Splitter, take_out_usage: bool
+    ) -> None:
+        self._reading = _Reading(dialect, provider)
+        self._splitter = splitter
+        self._take_out = take_out_usage
+
+    def feed(self, data: bytes) -> bytes:
+        """What may go on now."""
+        events = self._splitter.feed(data)
+        for _, payload in events:
+            if payload:
+                self._reading.event(payload)
+        if not self._take_out:
+            return data
+        return b"".join(raw for raw, payload in events if not _is_usage_event(payload))
+
+    def finish(self) -> bytes:
+        """What may still go on."""
+        raw, payload = self._splitter.rest()
+        if payload:
+            self._reading.event(payload)
+        return raw if self._take_out and not _is_usage_event(payload) else b""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider said so far."""
+        return self._reading.usage()
+
+    @property
+    def seen_output_tokens_bound(self) -> int:
+        """More than the text seen so far can be billed."""
+        return self._reading.seen_tokens
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream's own end was seen."""
+        return self._reading.done
+
+
+def _is_usage_event(payload: bytes | None) -> bool:
+    """The event that ``include_usage`` adds: no choices, and usage.
+
+    Source: https://platform.openai.com/docs/api-reference/chat/create#chat-create-stream_options
+    """
+    if not payload or not _USAGE.search(payload) or not _NO_CHOICES.search(payload):
+        return False
+    event = _parsed(payload)
+    return (
+        isinstance(event, dict)
+        and event.get("choices") == []
+        and isinstance(event.get("usage"), dict)
+        and "error" not in event
+    )
+
+
+class JsonMeter:
+    """An answer that comes as one JSON document; it is read when it ends."""
+
+    def __init__(self, dialect: Dialect, provider: str) -> None:
+        self._reading = _Reading(dialect, provider)
+        self._parts: list[bytes] = []
+        self._size = 0
+        self._finished = False
+
+    def feed(self, data: bytes) -> bytes:
+        """The very bytes that came in."""
+        self._size += len(data)
+        if self._size <= MAX_JSON_BYTES:
+            self._parts.append(data)
+        else:
+            self._parts.clear()
+        return data
+
+    def finish(self) -> bytes:
+        """Nothing; the document is read, if it is whole."""
+        if not self._finished:
+            self._finished = True
+            answer = _parsed(b"".join(self._parts))
+            self._parts.clear()
+            if isinstance(answer, list):
+                for element in answer:
+                    self._reading.document(element)
+            self._reading.document(answer)
+            self._reading.done = isinstance(answer, (dict, list))
+        return b""
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the document said, once it was whole."""
+        return self._reading.usage()
+
+    @property
+    def seen_output_tokens_bound(self) -> int:
+        """All bytes so far: of a cut document nothing is known but its length."""
+        return self._size
+
+    @property
+    def done(self) -> bool:
+        """Whether the document was whole."""
+        return self._reading.done
+
+
+def meter(
+    dialect: Dialect, provider: str, content_type: str, stream: bool, *, take_out_usage: bool
+) -> Meter:
+    """The meter for one answer, by what the answer says it is.
+
+    Args:
+        dialect: The call's.
+        provider: Its name; some count differently.
+        content_type: The answer's header.
+        stream: Whether a stream was asked for.
+        take_out_usage: True when we put ``include_usage`` into the request.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind == "text/event-stream":
+        take_out = take_out_usage and dialect is Dialect.OPENAI_CHAT
+        return StreamMeter(dialect, provider, SseSplitter(), take_out)
+    if dialect is Dialect.GEMINI and stream:
+        return StreamMeter(dialect, provider, ArraySplitter(), take_out_usage=False)
+    return JsonMeter(dialect, provider)

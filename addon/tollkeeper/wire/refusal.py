@@ -1,0 +1,213 @@
+"""Refusals in the provider's own error shape, so that each SDK raises its own exception.
+
+Sources: https://platform.openai.com/docs/guides/error-codes,
+https://docs.anthropic.com/en/api/errors, https://google.aip.dev/193 (``ErrorInfo``)
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND, Code, Dialect, Reason
+
+MAX_RETRY_AFTER_SECONDS: Final = 60
+"""Some SDKs sleep on whatever they are told, an hour if need be (``product.md``)."""
+
+_STATUS: Final[Mapping[Code, int]] = MappingProxyType(
+    {
+        Code.UNKNOWN_AGENT: 401,
+        Code.AGENT_PAUSED: 403,
+        Code.POLICY_DENIED: 403,
+        Code.BUDGET_EXHAUSTED: 402,
+        Code.RATE_LIMITED: 429,
+        Code.APPROVAL_REJECTED: 403,
+        Code.APPROVAL_PENDING: 403,
+        Code.APPROVAL_LAPSED: 403,
+        Code.UNREADABLE_REQUEST: 400,
+        Code.UNKNOWN_ENDPOINT: 403,
+        Code.POLICY_UNAVAILABLE: 503,
+    }
+)
+
+_ANTHROPIC_TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        400: "invalid_request_error",
+        401: "authentication_error",
+        402: "billing_error",
+        403: "permission_error",
+        404: "not_found_error",
+        413: "request_too_large",
+        429: "rate_limit_error",
+        503: "api_error",
+        529: "overloaded_error",
+    }
+)
+"""Source: https://docs.anthropic.com/en/api/errors#http-errors"""
+
+_OPENAI_TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        401: "authentication_error",
+        402: "insufficient_quota",
+        403: "permission_error",
+        429: "rate_limit_error",
+        503: "server_error",
+    }
+)
+
+_GOOGLE_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        400: "INVALID_ARGUMENT",
+        401: "UNAUTHENTICATED",
+        402: "FAILED_PRECONDITION",
+        403: "PERMISSION_DENIED",
+        404: "NOT_FOUND",
+        422: "INVALID_ARGUMENT",
+        429: "RESOURCE_EXHAUSTED",
+        503: "UNAVAILABLE",
+    }
+)
+"""Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer of our own: HTTP status, headers in order, body."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+
+def status_of(code: Code) -> int:
+    """The status that says most about a cause; a client's family may need another one."""
+    return _STATUS[code]
+
+
+def refusal(
+    dialect: Dialect | None,
+    reason: Reason,
+    call_id: str,
+    *,
+    stream: bool,
+    status: int,
+    resend_joins: bool = False,
+) -> Refusal:
+    """The answer that refuses a request.
+
+    Args:
+        dialect: None where there is no provider's shape to keep.
+        reason: Its message reaches the client.
+        call_id: For ``x-tollkeeper-id``.
+        stream: Whether a stream was asked for. The answer is the same: SDKs read the status of a
+            stream before its events.
+        status: ``status_of`` the code, or what the client's family needs instead.
+        resend_joins: Let the client's own retry join a pending approval (``facts.retry_joins``).
+    """
+    headers = [
+        ("content-type", "application/json"),
+        ("x-tollkeeper-id", call_id),
+        ("cache-control", "no-store"),
+    ]
+    seconds = retry_after_seconds(reason)
+    if seconds is not None and status == 429:
+        headers.append(("retry-after", str(seconds)))
+    else:
+        joins = resend_joins and reason.code is Code.APPROVAL_PENDING
+        headers.append(("x-should-retry", "true" if joins else "false"))
+    if reason.left_nano_usd is not None:
+        headers.append(("x-tollkeeper-budget-left-usd", usd(reason.left_nano_usd)))
+    if dialect is Dialect.ANTHROPIC:
+        headers.append(("request-id", call_id))
+    body = _body(dialect, reason, call_id, status)
+    return Refusal(status, headers, _json(body))
+
+
+def refusal_event(dialect: Dialect | None, reason: Reason, call_id: str) -> bytes:
+    """The event that refuses in a stream whose 200 has gone out already; the stream ends with it.
+
+    Source: https://docs.anthropic.com/en/docs/build-with-claude/streaming#error-events,
+    https://platform.openai.com/docs/api-reference/responses-streaming/error
+    """
+    status = status_of(reason.code)
+    body = _body(dialect, reason, call_id, status)
+    match dialect:
+        case Dialect.ANTHROPIC:
+            return b"event: error\ndata: " + _json(body) + b"\n\n"
+        case Dialect.OPENAI_RESPONSES:
+            event = {
+                "type": "error",
+                "code": str(reason.code),
+                "message": reason.message,
+                "param": None,
+                "sequence_number": 0,
+                "error": body["error"],
+            }
+            return b"event: error\ndata: " + _json(event) + b"\n\n"
+        case _:
+            return b"data: " + _json(body) + b"\n\n"
+
+
+def retry_after_seconds(reason: Reason) -> int | None:
+    """Whole seconds that are enough, at least 1; None where waiting helps nothing.
+
+    Above 60 the wait is cut to 60, because clients sleep on whatever they are told.
+    """
+    if reason.retry_after_ns is None:
+        return None
+    seconds = -(-reason.retry_after_ns // NS_PER_SECOND)
+    return min(max(seconds, 1), MAX_RETRY_AFTER_SECONDS)
+
+
+def usd(nano_usd: int) -> str:
+    """An amount in USD with as many decimals as it needs, at most nine: ``0.5``, ``-0.000000001``."""
+    sign = "-" if nano_usd < 0 else ""
+    whole, rest = divmod(abs(nano_usd), NANO_PER_USD)
+    return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
+
+
+def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) -> dict[str, Any]:
+    code = str(reason.code)
+    match dialect:
+        case Dialect.OPENAI_CHAT | Dialect.OPENAI_RESPONSES:
+            return {
+                "error": {
+                    "message": reason.message,
+                    "type": _OPENAI_TYPES.get(status, "invalid_request_error"),
+                    "param": None,
+                    "code": code,
+                }
+            }
+        case Dialect.ANTHROPIC:
+            default = "api_error" if status >= 500 else "invalid_request_error"
+            kind = _ANTHROPIC_TYPES.get(status, default)
+            return {
+                "type": "error",
+                "error": {"type": kind, "message": reason.message, "code": code},
+                "request_id": call_id,
+            }
+        case Dialect.GEMINI:
+            return {
+                "error": {
+                    "code": status,
+                    "message": reason.message,
+                    "status": _GOOGLE_STATUSES.get(status, "FAILED_PRECONDITION"),
+                    "details": [
+                        {
+                            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+                            "reason": code.upper(),
+                            "domain": "tollkeeper",
+                            "metadata": {"id": call_id},
+                        }
+                    ],
+                }
+            }
+        case None:
+            return {"error": {"code": code, "message": reason.message, "id": call_id}}
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")

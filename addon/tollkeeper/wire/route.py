@@ -1,0 +1,198 @@
+"""From a request to its dialect: what a path asks for, what a body says, how it is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from tollkeeper import facts
+from tollkeeper.domain import Call, Changes, Dialect, Provider
+from tollkeeper.errors import WireError
+from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses
+from tollkeeper.wire import meter as meters
+from tollkeeper.wire.dialect import Endpoint, Inbound
+from tollkeeper.wire.document import Document, read, splice
+
+_BY_API: Final[Mapping[str, Dialect]] = {
+    "openai": Dialect.OPENAI_CHAT,
+    "anthropic": Dialect.ANTHROPIC,
+    "gemini": Dialect.GEMINI,
+}
+
+_CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.-]+)")
+
+_NO_STREAM_OPTIONS: Final = frozenset({"mistral"})
+"""Providers that refuse ``stream_options`` and always send usage with the last chunk.
+
+Source: https://github.com/openai/openai-agents-python/issues/442
+"""
+
+_NEW_LIMIT_NAME: Final = ("openai", "azure")
+"""Providers whose newer models refuse ``max_tokens``; of the others some (Mistral) refuse
+``max_completion_tokens``.
+
+Source: https://platform.openai.com/docs/api-reference/chat/create#chat-create-max_tokens,
+https://github.com/editor-code-assistant/eca/issues/231
+"""
+
+
+def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
+    """What a request asks for, or None: an unknown endpoint of a provider, to be refused.
+
+    Only the exact spelling is known: percent-encoding, doubled or trailing slashes, dot segments
+    and other letter cases are other paths.
+    """
+    fact = facts.endpoint(provider, method, path)
+    if fact is None:
+        return None
+    dialect = fact.dialect or dialect_at(provider, method, path)
+    model = gemini.model_in(path) if dialect is Dialect.GEMINI else None
+    return Endpoint(fact.operation, dialect, fact.metered, model)
+
+
+def dialect_at(provider: Provider, method: str, path: str) -> Dialect:
+    """The dialect in which to refuse a request, known endpoint or not."""
+    mount = facts.mount_of(provider, method, path)
+    api = mount.api if mount else provider.api
+    return _BY_API.get(api, Dialect.OPENAI_CHAT)
+
+
+def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
+    """The call that a request makes.
+
+    A free endpoint's body is not looked into, beyond the model it may name.
+
+    Raises:
+        WireError: One sentence on what cannot be read.
+    """
+    if not endpoint.metered:
+        return _free(inbound, endpoint)
+    kind = inbound.headers.get("content-type", "").lower()
+    charset = _CHARSET.search(kind)
+    if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
+        raise WireError(f"The body is said to be {charset[1][:20]}; send UTF-8.")
+    match endpoint.dialect:
+        case Dialect.OPENAI_CHAT:
+            return openai_chat.parse(inbound, endpoint)
+        case Dialect.OPENAI_RESPONSES:
+            return openai_responses.parse(inbound, endpoint)
+        case Dialect.ANTHROPIC:
+            return anthropic.parse(inbound, endpoint)
+        case Dialect.GEMINI:
+            return gemini.parse(inbound, endpoint)
+
+
+def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
+    model = endpoint.model
+    if model is None and endpoint.operation == "count_tokens":
+        said = read(inbound.body).values().get("model")
+        model = said if isinstance(said, str) else None
+    digest = hashlib.sha256()
+    for text in (inbound.provider.name, inbound.method, inbound.path, inbound.query):
+        digest.update(f"{len(text)}:{text}".encode("utf-8", "backslashreplace"))
+    digest.update(inbound.body)
+    return Call(
+        provider=inbound.provider.name,
+        dialect=endpoint.dialect,
+        operation=endpoint.operation,
+        metered=False,
+        model=model,
+        approval_digest=digest.hexdigest(),
+    )
+
+
+def wants_usage_event(call: Call, body: bytes) -> bool:
+    """Whether ``include_usage`` must be put in for the stream to say what it cost."""
+    if (
+        call.dialect is not Dialect.OPENAI_CHAT
+        or not call.stream
+        or not call.metered
+        or call.provider in _NO_STREAM_OPTIONS
+    ):
+        return False
+    if b"include_usage" not in body and b"\\u" not in body:
+        return True
+    options = read(body).values().get("stream_options")
+    return not (isinstance(options, dict) and options.get("include_usage") is True)
+
+
+def rewrite(
+    call: Call, body: bytes, path: str, changes: Changes, *, include_usage: bool
+) -> tuple[bytes, str]:
+    """The request with what was decided put in, every other byte as it was.
+
+    Args:
+        call: As parsed from this body and path.
+        body: As it came.
+        path: Without the query.
+        changes: An alias' real model, an output limit.
+        include_usage: Put ``stream_options.include_usage`` in (``wants_usage_event``).
+
+    Raises:
+        WireError: When the body is not what the call was parsed from.
+    """
+    if changes.model is None and changes.max_output_tokens is None and not include_usage:
+        return body, path
+    document: Document | None = None
+    edits: dict[tuple[str, ...], Any] = {}
+    if changes.model is not None:
+        if call.dialect is Dialect.GEMINI:
+            path = gemini.with_model(path, changes.model)
+            document = read(body)
+            if "model" in document.members:
+                edits["model",] = f"models/{changes.model}"
+        else:
+            edits["model",] = changes.model
+    document = document or read(body)
+    if changes.max_output_tokens is not None:
+        for key in _limit_keys(call, document, changes):
+            edits[key] = changes.max_output_tokens
+    if include_usage:
+        edits["stream_options", "include_usage"] = True
+    return (splice(document, edits) if edits else body), path
+
+
+def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[str, ...]]:
+    """Where the output limit goes: where one stands already, else where the provider takes it."""
+    match call.dialect:
+        case Dialect.OPENAI_RESPONSES:
+            return [("max_output_tokens",)]
+        case Dialect.ANTHROPIC:
+            return [("max_tokens",)]
+        case Dialect.GEMINI:
+            body = document.values()
+            outer = gemini.spelled(body, "generationConfig")
+            config = body.get(outer)
+            inner = config if isinstance(config, dict) else {}
+            return [(outer, gemini.spelled(inner, "maxOutputTokens"))]
+        case Dialect.OPENAI_CHAT:
+            named = [
+                (key,)
+                for key in ("max_tokens", "max_completion_tokens")
+                if key in document.members and document.members[key].value is not None
+            ]
+            if named:
+                return list(named)
+            new = (changes.provider or call.provider).startswith(_NEW_LIMIT_NAME)
+            modern = new and call.operation != "completions"
+            return [("max_completion_tokens",) if modern else ("max_tokens",)]
+
+
+def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Meter:
+    """The meter for the answer to ``call``, by what the answer says it is."""
+    return meters.meter(
+        call.dialect, call.provider, content_type, call.stream, take_out_usage=take_out_usage
+    )
+
+
+def retarget(call: Call, changes: Changes) -> Call:
+    """The call as it is after ``changes``, for the second look at a changed call."""
+    return replace(
+        call,
+        provider=changes.provider or call.provider,
+        model=changes.model or call.model,
+        max_output_tokens=changes.max_output_tokens or call.max_output_tokens,
+    )

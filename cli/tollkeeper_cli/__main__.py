@@ -1,0 +1,7 @@
+"""``python -m tollkeeper_cli``."""
+
+import sys
+
+from tollkeeper_cli.main import main
+
+sys.exit(main())

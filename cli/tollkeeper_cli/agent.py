@@ -1,0 +1,267 @@
+"""`agent …`: identities, their limits and their tokens."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tollkeeper.core.identity import new_token, token_sha256, valid_name
+from tollkeeper.core.snapshot import AgentRecord, TokenRecord
+from tollkeeper.domain import NANO_PER_USD, Limits, Window
+from tollkeeper.errors import UsageError
+from tollkeeper_cli import reports, state
+from tollkeeper_cli.output import Column, print_facts, print_json, print_rows, say
+from tollkeeper_cli.state import Json
+from tollkeeper_cli.units import (
+    now_ns,
+    parse_duration_ns,
+    parse_limit_usd,
+    parse_list,
+    usd,
+)
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger.port import Ledger
+
+app = typer.Typer(help="Identities: create, limit, pause and delete agents.", no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The agent.", show_default=False)]
+
+
+def check_name(name: str, what: str = "agent") -> str:
+    """The name again; a bad parameter when it cannot name an agent, team or run."""
+    if not valid_name(name):
+        raise typer.BadParameter(
+            f"{name!r} cannot name an {what}: up to 64 letters, digits, '.', '_' and '-';"
+            " 'default' and 'anonymous' are reserved"
+        )
+    return name
+
+
+def find(ledger: Ledger, name: str) -> AgentRecord:
+    """The agent, unless there is none or it was deleted."""
+    for record in ledger.agents():
+        if record.name == name and record.state != "deleted":
+            return record
+    raise UsageError(f"There is no agent {name!r}: see `tollkeeper agent list`.")
+
+
+def mint(
+    ledger: Ledger, agent: str, *, ttl_ns: int | None = None, run: str | None = None
+) -> tuple[str, TokenRecord]:
+    """A new token and its record; the text is kept nowhere."""
+    token, created_ns = new_token(), now_ns()
+    expires_ns = created_ns + ttl_ns if ttl_ns is not None else None
+    record = TokenRecord(f"t_{os.urandom(6).hex()}", agent, created_ns, expires_ns, run=run)
+    ledger.add_token(record, token_sha256(token))
+    return token, record
+
+
+@app.command()
+def create(
+    name: Name,
+    parent: Annotated[str | None, typer.Option(metavar="AGENT", help="Whose limits hold too.")] = None,
+    budget: Annotated[str | None, typer.Option(metavar="USD", help="All it may ever spend.")] = None,
+    budget_hour: Annotated[str | None, typer.Option(metavar="USD", help="… in an hour.")] = None,
+    budget_day: Annotated[str | None, typer.Option(metavar="USD", help="… in a day.")] = None,
+    budget_week: Annotated[str | None, typer.Option(metavar="USD", help="… in a week.")] = None,
+    budget_month: Annotated[str | None, typer.Option(metavar="USD", help="… in a month.")] = None,
+    budget_run: Annotated[str | None, typer.Option(metavar="USD", help="… in a run.")] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, help="Calls in any 60 s.")] = None,
+    tpm: Annotated[int | None, typer.Option(min=1, help="Tokens in any 60 s.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Calls at once.")] = None,
+    models: Annotated[str | None, typer.Option(metavar="A,B", help="Models it may call.")] = None,
+    tools: Annotated[str | None, typer.Option(metavar="A,B", help="Tools it may offer.")] = None,
+    no_tools: Annotated[bool, typer.Option("--no-tools", help="No tools at all.")] = False,
+    no_streaming: Annotated[bool, typer.Option("--no-streaming", help="No streams.")] = False,
+    no_vision: Annotated[bool, typer.Option("--no-vision", help="No images.")] = False,
+    max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Of one call.")] = None,
+    max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Of one call.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse what is not known.")] = False,
+    scope: Annotated[str | None, typer.Option(metavar="full|read-only", help="read-only: free endpoints.")] = None,
+    ttl: Annotated[str | None, typer.Option(metavar="24h", help="How long its token holds.")] = None,
+    json_: Json = False,
+) -> None:
+    """Make an agent; its token is shown once."""
+    check_name(name)
+    if scope not in (None, "full", "read-only"):
+        raise typer.BadParameter(f"a scope is full or read-only, not {scope!r}")
+    if no_tools and tools is not None:
+        raise typer.BadParameter("--tools and --no-tools contradict each other")
+    budgets = {
+        Window.TOTAL: budget, Window.HOUR: budget_hour, Window.DAY: budget_day,
+        Window.WEEK: budget_week, Window.MONTH: budget_month, Window.RUN: budget_run,
+    }  # fmt: skip
+    limits = Limits(
+        budget_nano_usd={w: parse_limit_usd(text) for w, text in budgets.items() if text is not None},
+        rpm=rpm, tpm=tpm, concurrent=concurrent,
+        models=parse_list(models) if models is not None else None,
+        tools=() if no_tools else parse_list(tools) if tools is not None else None,
+        streaming=False if no_streaming else None,
+        vision=False if no_vision else None,
+        max_input_tokens=max_input_tokens, max_output_tokens=max_output_tokens,
+        strict=True if strict else None, scope=scope,
+    )  # fmt: skip
+    ttl_ns = parse_duration_ns(ttl) if ttl is not None else None
+    at = state.made_home()
+    with state.open_ledger(at) as ledger:
+        ledger.create_agent(AgentRecord(name, "active", parent, limits, now_ns()))
+        token, record = mint(ledger, name, ttl_ns=ttl_ns)
+    _print_token(name, token, record, json_=json_)
+
+
+def _print_token(name: str, token: str, record: TokenRecord, *, json_: bool) -> None:
+    if json_:
+        facts = {"agent": name, "token": token, "token_id": record.id, "expires_ns": record.expires_ns}
+        print_json(facts)
+        return
+    print(token)
+    say(f"This is the token of {name}. It is shown once and kept nowhere.")
+    say(f"Run a program as {name}: tollkeeper run --agent {name} -- CMD")
+
+
+@app.command("list")
+def list_(
+    all_: Annotated[bool, typer.Option("--all", "-a", help="The deleted ones too.")] = False,
+    json_: Json = False,
+) -> None:
+    """List agents with what they have spent."""
+    with state.open_ledger() as ledger:
+        used = reports.calls_by_agent(ledger)
+        rows = [
+            {
+                "name": record.name, "state": record.state, "parent": record.parent,
+                "limits": limit_words(record.limits),
+                "calls": used.get(record.name, {}).get("calls", 0),
+                "spent_nano_usd": used.get(record.name, {}).get("cost_nano_usd", 0),
+                "last_call_ns": used.get(record.name, {}).get("last_ns"),
+                "created_ns": record.created_ns,
+            }
+            for record in ledger.agents() if all_ or record.state != "deleted"
+        ]  # fmt: skip
+    columns = [
+        Column("name", "agent"), Column("state", "state"), Column("parent", "parent"),
+        Column("calls", "calls"), Column("spent_nano_usd", "spent"),
+        Column("last_call_ns", "last call"), Column("limits", "limits of its own"),
+    ]  # fmt: skip
+    print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
+
+
+def limit_words(limits: Limits) -> list[str]:
+    """Limits as short words: ``$5 total``, ``30 rpm``."""
+    words = [f"${_short(nano)} {window}" for window, nano in limits.budget_nano_usd.items()]
+    words += [f"{count} calls {window}" for window, count in limits.requests.items()]
+    for name in ("rpm", "tpm", "concurrent"):
+        value = getattr(limits, name)
+        if value is not None:
+            words.append(f"{value} {name}")
+    for name in ("models", "tools"):
+        value = getattr(limits, name)
+        if value is not None:
+            words.append(f"{name} {'+'.join(value) or 'none'}")
+    words += [f"no {n}" for n in ("streaming", "vision", "reasoning") if getattr(limits, n) is False]
+    for name in ("max_input_tokens", "max_output_tokens"):
+        value = getattr(limits, name)
+        if value is not None:
+            words.append(f"≤ {value} {name.split('_')[1]} tokens")
+    if limits.strict:
+        words.append("strict")
+    if limits.scope == "read-only":
+        words.append("read-only")
+    return words
+
+
+def _short(nano: int) -> str:
+    return str(nano // NANO_PER_USD) if nano % NANO_PER_USD == 0 else usd(nano)
+
+
+@app.command()
+def show(name: Name, json_: Json = False) -> None:
+    """Show one agent: state, limits, tokens, what it spent."""
+    from tollkeeper.ledger.records import limits_to_plain
+
+    with state.open_ledger() as ledger:
+        record = find(ledger, name)
+        tokens = [_token_row(token) for token in ledger.tokens(name)]
+        used: Mapping[str, Any] = reports.calls_by_agent(ledger).get(name, {})
+        children = [a.name for a in ledger.agents() if a.parent == name and a.state != "deleted"]
+    facts: dict[str, Any] = {
+        "name": record.name, "state": record.state, "parent": record.parent,
+        "children": children, "created_ns": record.created_ns,
+        "calls": used.get("calls", 0), "spent_nano_usd": used.get("cost_nano_usd", 0),
+        "last_call_ns": used.get("last_ns"),
+    }  # fmt: skip
+    if json_:
+        print_json({**facts, "limits": limits_to_plain(record.limits), "tokens": tokens})
+        return
+    print_facts({**facts, "limits": limit_words(record.limits)}, json_=False)
+    print()
+    columns = [
+        Column("id", "token"), Column("state", "state"), Column("run", "run"),
+        Column("created_ns", "made"), Column("expires_ns", "expires"),
+    ]  # fmt: skip
+    print_rows(tokens[-20:], columns, json_=False, empty="It has no tokens.")
+    if len(tokens) > 20:  # noqa: PLR2004
+        say(f"{len(tokens) - 20} older tokens are not shown: use --json.")
+
+
+def _token_row(token: TokenRecord) -> dict[str, Any]:
+    if token.revoked_ns is not None:
+        holds = "revoked"
+    elif token.expires_ns is not None and token.expires_ns <= now_ns():
+        holds = "expired"
+    else:
+        holds = "valid"
+    return {
+        "id": token.id, "state": holds, "run": token.run, "created_ns": token.created_ns,
+        "expires_ns": token.expires_ns, "revoked_ns": token.revoked_ns,
+    }  # fmt: skip
+
+
+@app.command("rotate-token")
+def rotate_token(
+    name: Name,
+    ttl: Annotated[str | None, typer.Option(metavar="24h", help="How long the new one holds.")] = None,
+    json_: Json = False,
+) -> None:
+    """Revoke all its tokens and show a new one, once."""
+    ttl_ns = parse_duration_ns(ttl) if ttl is not None else None
+    with state.open_ledger() as ledger:
+        find(ledger, name)
+        token, record = mint(ledger, name, ttl_ns=ttl_ns)
+        revoked = ledger.revoke_tokens(name, now_ns(), keep=record.id)
+    if not json_:
+        say(f"{revoked} older token{'s' if revoked != 1 else ''} revoked.")
+    _print_token(name, token, record, json_=json_)
+
+
+def _set_state(name: str, new_state: str) -> AgentRecord:
+    with state.open_ledger() as ledger:
+        record = find(ledger, name)
+        ledger.set_agent_state(name, new_state, now_ns(), state.operator())
+        return replace(record, state=new_state)
+
+
+@app.command()
+def pause(name: Name) -> None:
+    """Refuse its calls, and its children's, until it is resumed."""
+    _set_state(name, "paused")
+    print(f"{name} is paused.")
+
+
+@app.command()
+def resume(name: Name) -> None:
+    """Let a paused agent call again."""
+    _set_state(name, "active")
+    print(f"{name} is active.")
+
+
+@app.command()
+def delete(name: Name) -> None:
+    """Delete it with its children and tokens; the record of what it did stays."""
+    _set_state(name, "deleted")
+    print(f"{name} is deleted, its tokens are revoked.")

@@ -1,0 +1,211 @@
+"""`audit …`: the record of everything, and its proof."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
+
+import typer
+
+from tollkeeper.errors import UsageError
+from tollkeeper_cli import reports, state
+from tollkeeper_cli.output import (
+    Column,
+    Row,
+    escape,
+    print_json,
+    print_json_line,
+    print_rows,
+    say,
+    table,
+)
+from tollkeeper_cli.state import Json
+from tollkeeper_cli.units import dollars, iso, now_ns, parse_duration_ns
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger.port import Ledger
+
+app = typer.Typer(help="The record: read, search, export, verify.", invoke_without_command=True)
+
+_FOLLOW_SECONDS: Final = 0.2
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_COLUMNS = [
+    Column("seq", "#"), Column("at_ns", "when"), Column("kind", "what"), Column("actor", "who"),
+    Column("told", "details"),
+]  # fmt: skip
+
+Count = Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000, help="How many at most.")]
+
+
+class Format(StrEnum):
+    """How `export` writes."""
+
+    JSONL = "jsonl"
+    CSV = "csv"
+
+
+@app.callback()
+def newest(context: typer.Context, json_: Json = False) -> None:
+    """The record: read, search, export, verify."""
+    if context.invoked_subcommand is None:
+        tail(json_=json_)
+
+
+@app.command()
+def tail(
+    lines: Count = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as records come.")] = False,
+    json_: Json = False,
+) -> None:
+    """Show the newest records."""
+    with state.open_ledger() as ledger:
+        last = reports.last_seq(ledger)
+        found = ledger.audit(after=max(0, last - lines), limit=lines)
+        _print(found, json_=json_, follow=follow)
+        if follow:
+            _follow(ledger, max(last, found[-1]["seq"] if found else 0), json_=json_)
+
+
+def _follow(ledger: Ledger, seq: int, *, json_: bool) -> None:
+    while True:
+        if ledger.changed():
+            for record in ledger.audit(after=seq, limit=1000):
+                seq = record["seq"]
+                _print([record], json_=json_, follow=True)
+        time.sleep(_FOLLOW_SECONDS)
+
+
+def _print(records: list[dict[str, Any]], *, json_: bool, follow: bool) -> None:
+    if follow and json_:
+        for record in records:
+            print_json_line(record)
+    elif follow:
+        for row in map(_row, records):
+            print("  ".join(table([row], _COLUMNS)[1].split("  ")), flush=True)
+    else:
+        rows = records if json_ else [_row(record) for record in records]
+        print_rows(rows, _COLUMNS, json_=json_, empty="No record fits.")
+
+
+def _row(record: Row) -> Row:
+    return {**record, "told": told(record["kind"], record["data"])}
+
+
+def told(kind: str, data: Row) -> str:
+    """A record's data in one line: the reason and the money first, then what else it holds."""
+    parts: list[str] = []
+    reasons = data.get("reasons") or []
+    if reasons and isinstance(reasons[0], dict):
+        parts.append(f"{reasons[0].get('code')} ({reasons[0].get('source')})")
+    for key in ("model", "agent", "run", "approval", "state", "answer", "outcome", "basis", "note"):
+        if data.get(key) and not (key == "agent" and kind in ("admitted", "held", "refused")):
+            parts.append(f"{key} {data[key]}")
+    for key, word in (("reserve_nano_usd", "reserved"), ("cost_nano_usd", "cost"),
+                      ("amount_nano_usd", "amount")):  # fmt: skip
+        if isinstance(data.get(key), int):
+            parts.append(f"{word} {dollars(data[key])}")
+    shown = parts or [f"{k} {_short(v)}" for k, v in data.items() if v not in (None, "", [], {})]
+    return escape(", ".join(shown))
+
+
+def _short(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+@app.command()
+def search(
+    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Anywhere in the details.")] = None,
+    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="By or about this agent.")] = None,
+    kind: Annotated[str | None, typer.Option(metavar="KIND", help="admitted, refused, verdict …")] = None,
+    call: Annotated[str | None, typer.Option(metavar="ID", help="Of this call.")] = None,
+    since: Annotated[str | None, typer.Option(metavar="24h", help="Not older than this.")] = None,
+    lines: Count = 100,
+    json_: Json = False,
+) -> None:
+    """Find records; the newest, oldest first. Exit code 1 when none fits."""
+    since_ns = now_ns() - parse_duration_ns(since) if since else None
+    with state.open_ledger() as ledger:
+        found = reports.search_audit(
+            ledger, text=text, agent=agent, kind=kind, call=call, since_ns=since_ns, limit=lines
+        )
+    _print(found, json_=json_, follow=False)
+    if not found:
+        raise typer.Exit(1)
+
+
+@app.command()
+def export(
+    format_: Annotated[Format, typer.Option("--format", help="jsonl or csv.")] = Format.JSONL,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Instead of standard output.")
+    ] = None,
+) -> None:
+    """Write the whole record, with the hashes that prove it."""
+    with state.open_ledger() as ledger:
+        if output is None:
+            _export(ledger, format_, sys.stdout)
+            return
+        try:
+            with output.open("x", encoding="utf-8", newline="") as file:
+                count = _export(ledger, format_, file)
+        except FileExistsError as e:
+            raise UsageError(f"{output} is there already.") from e
+        except OSError as e:
+            raise UsageError(f"{output} cannot be written: {e.strerror}.") from e
+    say(f"{count} records in {escape(output)}.")
+
+
+def _export(ledger: Ledger, format_: Format, file: TextIO) -> int:
+    count = 0
+    writer: Any = None
+    for row in reports.whole_audit(ledger):
+        count += 1
+        if format_ is Format.JSONL:
+            file.write(json.dumps(row, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n")
+            continue
+        if writer is None:
+            writer = csv.DictWriter(file, [*row, "at"])
+            writer.writeheader()
+        cells = {key: _cell(value) for key, value in row.items()}
+        writer.writerow({**cells, "at": iso(row["at_ns"])})
+    return count
+
+
+def _cell(value: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula."""
+    if isinstance(value, str):
+        shown = escape(value)
+        return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    return value
+
+
+@app.command()
+def verify(
+    expect_head: Annotated[
+        str | None,
+        typer.Option("--expect-head", metavar="HASH", help="A hash that verify once printed."),
+    ] = None,
+    json_: Json = False,
+) -> None:
+    """Check the chain of the record and that the money adds up. Exit code 1 when not."""
+    from tollkeeper.ledger.books import head, verify as check_books  # noqa: I001
+
+    with state.open_ledger() as ledger:
+        end = head(ledger)
+        findings = check_books(ledger, expect_head=expect_head)
+    if json_:
+        rows = [{"check": f.check, "where": f.where, "message": f.message} for f in findings]
+        print_json({"ok": not findings, "records": end.seq, "head": end.hash, "findings": rows})
+    else:
+        for finding in findings:
+            print(escape(finding))
+        if not findings:
+            print(f"The books balance: {end.seq} records, none changed.")
+        print(f"head {end.hash}")
+    if findings:
+        raise typer.Exit(1)

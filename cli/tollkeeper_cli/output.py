@@ -1,0 +1,254 @@
+"""What the command line writes: tables, JSON and lines, escaped for a terminal in one place.
+
+A row is a dict of raw values whose names end in their unit, as everywhere in the house. JSON shows
+``…_nano_usd`` as ``…_usd`` (exact decimal text) and ``…_ns`` as ``…_at`` (ISO-8601); tables show
+dollars and local time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TextIO
+
+from tollkeeper_cli.units import clock, iso, usd
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
+_MOST_MARKS: Final = 4
+"""Combining marks on one letter; no script needs more, and more climb over the neighbouring lines."""
+_MONEY: Final = "_nano_usd"
+_TABLE_DECIMALS: Final = 6
+_NARROWEST: Final = 8
+_GAP: Final = "  "
+
+type Row = Mapping[str, Any]
+
+
+def escape(text: object, *, lines: bool = False) -> str:
+    r"""Make text from elsewhere safe to show: what a terminal obeys or hides becomes ``\x1b``, ``\u202e``.
+
+    ANSI sequences, control characters, bidirectional overrides, invisible and unassigned characters;
+    so nobody can paint over, reorder or hide what a person decides on.
+
+    Args:
+        lines: Keep line breaks (for bodies); everything else is escaped all the same.
+    """
+    shown: list[str] = []
+    marks = 0
+    for character in str(text):
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if lines and character == "\n":
+            shown.append(character)
+        elif category in _UNSEEN or marks > _MOST_MARKS:
+            shown.append(character.encode("unicode_escape", "surrogatepass").decode("ascii"))
+        else:
+            shown.append(character)
+    return "".join(shown)
+
+
+# ------------------------------------------------------------------------------------- json
+
+
+def plain(value: Any) -> Any:
+    """A raw value as JSON: units of the names turned into those that people read."""
+    if isinstance(value, Mapping):
+        return dict(_plain_item(str(key), item) for key, item in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    return value
+
+
+def _plain_item(key: str, value: Any) -> tuple[str, Any]:
+    if key.endswith(_MONEY):
+        new_key = key.removesuffix(_MONEY) + "_usd"
+        if isinstance(value, Mapping):
+            return new_key, {str(k): None if v is None else usd(v) for k, v in value.items()}
+        return new_key, None if value is None else usd(value)
+    if key.endswith("_ns"):
+        stem = key.removesuffix("_ns")
+        return stem if stem == "at" else f"{stem}_at", None if value is None else iso(value)
+    return key, plain(value)
+
+
+def as_json(value: Any, *, indent: int | None = 2) -> str:
+    """JSON text that holds no character a terminal would obey."""
+    text = json.dumps(plain(value), indent=indent, ensure_ascii=True)
+    return text.replace("\x7f", "\\u007f")
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output."""
+    print(as_json(value))
+
+
+def print_json_line(value: Any) -> None:
+    """One line of JSON, for streams of records."""
+    print(as_json(value, indent=None))
+
+
+# ------------------------------------------------------------------------------------ tables
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table.
+
+    Attributes:
+        key: Of the row's value; its unit says how it is shown.
+        title: Over the column.
+        right: Aligned to the right; money and integers are anyway.
+    """
+
+    key: str
+    title: str
+    right: bool = False
+
+
+def print_rows(
+    rows: Sequence[Row], columns: Sequence[Column], *, json_: bool, empty: str = "Nothing yet."
+) -> None:
+    """Rows as a table, or as a JSON array of all that they hold.
+
+    Args:
+        empty: Said on standard error instead of a table without rows.
+    """
+    if json_:
+        print_json(list(rows))
+    elif not rows:
+        say(empty)
+    else:
+        print("\n".join(table(rows, columns, width=_width(), bold=colours(sys.stdout))))
+
+
+def table(
+    rows: Sequence[Row], columns: Sequence[Column], *, width: int | None = None, bold: bool = False
+) -> list[str]:
+    """Lines of an aligned table; with a width, the widest texts are cut with ``…`` to fit."""
+    from rich.cells import cell_len
+
+    cells = [_cells(rows, column) for column in columns]
+    titles = [column.title for column in columns]
+    rights = [
+        column.right or _is_number(rows, column.key) for column in columns
+    ]
+    widths = [max(map(cell_len, [t, *c])) for t, c in zip(titles, cells, strict=True)]
+    if width is not None:
+        widths = _shrunk(widths, rights, width)
+    lines = []
+    for number, texts in enumerate([titles, *zip(*cells, strict=True)]):
+        padded = [
+            _padded(text, size, right) for text, size, right in zip(texts, widths, rights, strict=True)
+        ]
+        line = _GAP.join(padded).rstrip()
+        lines.append(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
+    return lines
+
+
+def print_facts(facts: Row, *, json_: bool) -> None:
+    """One thing: its facts under each other, or a JSON object."""
+    if json_:
+        print_json(facts)
+        return
+    shown = [(key, value) for key, value in facts.items() if value not in (None, "", [], (), {})]
+    labels = [_label(key) for key, _ in shown]
+    size = max(map(len, labels), default=0)
+    for label, (key, value) in zip(labels, shown, strict=True):
+        print(f"{label:<{size}}  {_shown(key, value)}")
+
+
+def _label(key: str) -> str:
+    return key.removesuffix(_MONEY).removesuffix("_usd").removesuffix("_ns").replace("_", " ")
+
+
+def _cells(rows: Sequence[Row], column: Column) -> list[str]:
+    values = [row.get(column.key) for row in rows]
+    if column.key.endswith(_MONEY):
+        return _amounts(values)
+    return [_shown(column.key, value) for value in values]
+
+
+def _amounts(values: Sequence[int | None]) -> list[str]:
+    """With the same number of decimals, so that the points stand under each other."""
+    step = 10 ** (9 - _TABLE_DECIMALS)
+    texts = [None if v is None else usd((abs(v) + step // 2) // step * step) for v in values]
+    decimals = max((len(t.partition(".")[2]) for t in texts if t), default=2)
+    shown = []
+    for text, value in zip(texts, values, strict=True):
+        if text is None or value is None:
+            shown.append("-")
+        else:
+            whole, _, rest = text.partition(".")
+            shown.append(f"{'-' if value < 0 else ''}${whole}.{rest.ljust(decimals, '0')}")
+    return shown
+
+
+def _shown(key: str, value: Any) -> str:
+    if value is None or value == "":
+        return "-"
+    if key.endswith(_MONEY) and isinstance(value, int):
+        return f"${usd(value)}"
+    if key.endswith("_ns") and isinstance(value, int):
+        return clock(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(escape(item) for item in value) or "-"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{escape(k)}={escape(v)}" for k, v in value.items()) or "-"
+    return escape(value)
+
+
+def _is_number(rows: Sequence[Row], key: str) -> bool:
+    if key.endswith("_ns"):
+        return False
+    values = [row.get(key) for row in rows if row.get(key) is not None]
+    return bool(values) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+
+
+def _shrunk(widths: list[int], rights: list[bool], width: int) -> list[int]:
+    sizes = list(widths)
+    while sum(sizes) + len(_GAP) * (len(sizes) - 1) > width:
+        widest = max(
+            (i for i, right in enumerate(rights) if not right), key=lambda i: sizes[i], default=-1
+        )
+        if widest < 0 or sizes[widest] <= _NARROWEST:
+            break
+        sizes[widest] -= 1
+    return sizes
+
+
+def _padded(text: str, size: int, right: bool) -> str:
+    from rich.cells import cell_len, set_cell_size
+
+    if cell_len(text) > size:
+        return set_cell_size(text, size - 1) + "…"
+    fill = " " * (size - cell_len(text))
+    return fill + text if right else text + fill
+
+
+# ------------------------------------------------------------------------------------- lines
+
+
+def say(text: str) -> None:
+    """A line for the person, on standard error, so that standard output stays data."""
+    print(text, file=sys.stderr)
+
+
+def colours(stream: TextIO) -> bool:
+    """Whether this stream is a terminal that wants them (https://no-color.org)."""
+    return stream.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
+
+
+def paint(text: str, code: str, stream: TextIO | None = None) -> str:
+    """The text in an SGR colour, where the stream shows colours."""
+    return f"\x1b[{code}m{text}\x1b[0m" if colours(stream or sys.stdout) else text
+
+
+def _width() -> int | None:
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None

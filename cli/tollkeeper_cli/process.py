@@ -1,0 +1,190 @@
+"""The running proxy as seen from outside: found, started in the background, stopped."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from tollkeeper.errors import TollkeeperError, UsageError
+from tollkeeper.home import Home
+from tollkeeper.proxy.processes import is_alive
+from tollkeeper_cli.output import escape
+
+DEFAULT_PORT: Final = 8080
+START_SECONDS: Final = 30.0
+STOP_SECONDS: Final = 15.0
+_LOOK_SECONDS: Final = 0.05
+_SHOWN_LINES: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A proxy that runs, from the file that it writes when it listens.
+
+    Attributes:
+        web: mitmweb's address, its token included, or None.
+        policy: Path of its policy.
+        digest: Of the policy it started with.
+    """
+
+    pid: int
+    host: str
+    port: int
+    started_ns: int
+    web: str | None = None
+    policy: str = ""
+    digest: str = ""
+
+    @property
+    def address(self) -> str:
+        """``host:port`` as a client on this machine reaches it."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+
+class ProxyError(TollkeeperError):
+    """A proxy that would not start or stop."""
+
+
+def running(home: Home) -> Running | None:
+    """The proxy of this state folder, or None; a file left by a killed one is not believed."""
+    try:
+        data: dict[str, Any] = json.loads(home.process.read_text())
+        found = Running(
+            pid=int(data["pid"]),
+            host=str(data.get("host") or "127.0.0.1"),
+            port=int(data["port"]),
+            started_ns=int(data.get("started_ns") or 0),
+            web=data.get("web"),
+            policy=str(data.get("policy") or ""),
+            digest=str(data.get("digest") or ""),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    owner = str(data.get("owner") or "")
+    alive = is_alive(owner) if owner.count("/") >= 2 else _exists(found.pid)  # noqa: PLR2004
+    return found if alive else None
+
+
+def _exists(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def reachable(host: str, port: int, seconds: float = 1.0) -> bool:
+    """Whether something accepts connections there."""
+    try:
+        socket.create_connection((host, port), timeout=seconds).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def starting(home: Home) -> Iterator[None]:
+    """Held while one process starts a proxy, so that two `run` at once start one."""
+    with (home.root / "start.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def start(home: Home, *, host: str, port: int, web: bool, policy: Path | None) -> Running:
+    """Start a proxy in the background and wait until it listens.
+
+    Args:
+        port: 0 takes a free one.
+
+    Raises:
+        ProxyError: When it does not listen in time; the text ends with its last log lines.
+    """
+    command = [sys.executable, "-m", "tollkeeper_cli", "up", "--detached"]
+    command += ["--host", host, "--port", str(port)]
+    if web:
+        command.append("--web")
+    if policy is not None:
+        command += ["--policy", str(policy.absolute())]
+    output = home.log.parent / "start.log"
+    with output.open("wb") as file:
+        output.chmod(0o600)
+        process = subprocess.Popen(  # noqa: S603 - our own module
+            command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
+            cwd=home.root, env={**os.environ, "TOLLKEEPER_HOME": str(home.root.absolute())},
+        )  # fmt: skip
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        found = running(home)
+        if found is not None and found.pid == process.pid:
+            return found
+        if process.poll() is not None:
+            raise ProxyError(_failure(output, f"The proxy stopped (exit code {process.returncode})"))
+        time.sleep(_LOOK_SECONDS)
+    process.terminate()
+    raise ProxyError(_failure(output, f"The proxy did not listen within {START_SECONDS:.0f} s"))
+
+
+def _failure(output: Path, what: str) -> str:
+    lines = last_lines(output, _SHOWN_LINES)
+    said = [line for line in lines if line.startswith("error: ")]
+    if said:
+        return f"The proxy did not start: {said[-1].removeprefix('error: ')}"
+    return "\n".join([f"{what}:" if lines else f"{what} and said nothing.", *lines])
+
+
+def last_lines(path: Path, count: int) -> list[str]:
+    """The end of a log file, escaped; nothing when there is none."""
+    try:
+        with path.open("rb") as file:
+            file.seek(0, os.SEEK_END)
+            file.seek(max(0, file.tell() - 256 * 1024))
+            text = file.read().decode(errors="replace")
+    except OSError:
+        return []
+    return [escape(line) for line in text.splitlines()[-count:]] if count else []
+
+
+def stop(home: Home) -> Running | None:
+    """End the proxy and wait for it; None when none ran.
+
+    Raises:
+        ProxyError: When it goes on, or belongs to somebody else.
+    """
+    found = running(home)
+    if found is None:
+        return None
+    try:
+        os.kill(found.pid, signal.SIGTERM)
+    except PermissionError as e:
+        raise UsageError(f"The proxy (pid {found.pid}) belongs to another user.") from e
+    except ProcessLookupError:
+        return found
+    deadline = time.monotonic() + STOP_SECONDS
+    while time.monotonic() < deadline:
+        if running(home) is None and not _runs(found.pid):
+            return found
+        time.sleep(_LOOK_SECONDS)
+    raise ProxyError(f"The proxy (pid {found.pid}) still runs {STOP_SECONDS:.0f} s after SIGTERM.")
+
+
+def _runs(pid: int) -> bool:
+    """Whether the process is there and no zombie that its starter has not collected yet."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return not Path("/proc/self").exists() and _exists(pid)
+    return stat.rpartition(")")[2].split()[0] != "Z"

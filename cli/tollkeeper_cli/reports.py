@@ -1,0 +1,291 @@
+"""Questions to the ledger that only reports ask; all of the command line's SQL is here.
+
+The tables are documented in ``tollkeeper/ledger/migrations.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from tollkeeper.domain import NS_PER_SECOND
+from tollkeeper.errors import TollkeeperError
+from tollkeeper.home import Home
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger.port import Ledger
+
+HOUR_NS: Final = 3600 * NS_PER_SECOND
+
+_OF_A_RUN: Final = """
+    SELECT run AS id, min(agent) AS agent, count(*) AS calls,
+           coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
+           sum(state = 'refused') AS refused,
+           count(DISTINCT approval) AS holds,
+           sum(state IN ('held', 'forwarded')) AS open,
+           coalesce(sum(input_tokens), 0) AS input_tokens,
+           coalesce(sum(output_tokens), 0) AS output_tokens,
+           min(at_ns) AS first_ns, max(coalesce(settled_ns, at_ns)) AS last_ns
+    FROM calls
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What one run came to."""
+
+    calls: int
+    cost_nano_usd: int
+    unknown_costs: int
+    refused: dict[str, int]
+    holds: int
+
+
+def timezone_of(at: Home) -> str:
+    """The policy's, whose calendar windows are; UTC when there is no policy that loads."""
+    from tollkeeper_cli.state import load_policy
+
+    try:
+        return load_policy(at).timezone
+    except TollkeeperError:
+        return "UTC"
+
+
+def start_of_day(at: Home, now_ns: int) -> int:
+    """When the policy's calendar day began."""
+    from tollkeeper.core.budget import window_bounds
+    from tollkeeper.domain import Window
+
+    return window_bounds(Window.DAY, now_ns, timezone_of(at))[0]
+
+
+def _one(ledger: Ledger, sql: str, params: tuple[Any, ...] = ()) -> dict[str, Any]:
+    return next(iter(ledger.rows(sql, params)))
+
+
+def spent_since(ledger: Ledger, since_ns: int) -> int:
+    """Nano-USD booked to calls admitted since then."""
+    row = _one(
+        ledger,
+        "SELECT coalesce(sum(cost_nano_usd), 0) AS spent FROM calls"
+        " WHERE booked_ns >= ? AND state = 'settled'",
+        (since_ns,),
+    )
+    return int(row["spent"])
+
+
+def burn_nano_usd(ledger: Ledger, subject: str, since_ns: int) -> int:
+    """Nano-USD that a subject was booked since then."""
+    row = _one(
+        ledger,
+        "SELECT coalesce(sum(amount_nano_usd), 0) AS burnt FROM transfers"
+        " WHERE subject = ? AND booked_ns >= ? AND kind IN ('post', 'overrun')",
+        (subject, since_ns),
+    )
+    return int(row["burnt"])
+
+
+def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
+    """Runs with calls and runs that were started, newest first."""
+    where, params = ("WHERE agent = ?", (agent,)) if agent else ("", ())
+    sql = f"""
+        WITH made AS (SELECT * FROM runs {where}), used AS ({_OF_A_RUN} {where} GROUP BY run)
+        SELECT coalesce(used.id, made.id) AS id, coalesce(made.agent, used.agent) AS agent,
+               CASE WHEN made.id IS NULL THEN 'grouped' WHEN made.state != 'active' THEN made.state
+                    WHEN made.ended_ns IS NOT NULL THEN 'ended' ELSE made.state END AS state,
+               coalesce(used.calls, 0) AS calls, coalesce(cost_nano_usd, 0) AS cost_nano_usd,
+               coalesce(refused, 0) AS refused, coalesce(holds, 0) AS holds,
+               coalesce(open, 0) AS open, coalesce(input_tokens, 0) AS input_tokens,
+               coalesce(output_tokens, 0) AS output_tokens,
+               coalesce(made.created_ns, first_ns) AS started_ns,
+               coalesce(made.ended_ns, last_ns) AS last_ns
+        FROM used FULL OUTER JOIN made ON made.id = used.id
+        ORDER BY started_ns DESC LIMIT ?
+    """
+    return list(ledger.rows(sql, (*params, *params, limit)))
+
+
+def run_ids(ledger: Ledger, prefix: str) -> list[str]:
+    """Runs whose id begins so, at most nine; the one of exactly this id alone where there is one."""
+    rows = ledger.rows(
+        "SELECT id FROM runs WHERE substr(id, 1, ?) = ? UNION"
+        " SELECT DISTINCT run FROM calls WHERE substr(run, 1, ?) = ? ORDER BY 1 LIMIT 9",
+        (len(prefix), prefix, len(prefix), prefix),
+    )
+    found = [str(row["id"]) for row in rows]
+    return [prefix] if prefix in found else found
+
+
+def run_record(ledger: Ledger, run: str) -> dict[str, Any] | None:
+    """The row of a run that somebody started; None for one that only groups."""
+    return next(iter(ledger.rows("SELECT * FROM runs WHERE id = ?", (run,))), None)
+
+
+def calls_of_run(ledger: Ledger, run: str, limit: int = 1000) -> list[dict[str, Any]]:
+    """The run's calls, oldest first."""
+    sql = """
+        SELECT id, at_ns, provider, model, operation, state, effect, codes, outcome, status,
+               input_tokens, output_tokens, worst_nano_usd, cost_nano_usd, basis, approval,
+               CASE WHEN settled_ns IS NULL THEN NULL ELSE (settled_ns - at_ns) / 1000000 END
+                   AS took_ms
+        FROM calls WHERE run = ? ORDER BY at_ns, id LIMIT ?
+    """
+    return list(ledger.rows(sql, (run, limit)))
+
+
+def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
+    """Calls that reached a provider, their cost, refusals by code, holds."""
+    row = _one(
+        ledger,
+        "SELECT sum(state IN ('settled', 'forwarded')) AS calls,"
+        " coalesce(sum(cost_nano_usd), 0) AS cost, count(DISTINCT approval) AS holds,"
+        " sum(state = 'settled' AND cost_nano_usd IS NULL AND model_key != '') AS unknown"
+        " FROM calls WHERE run = ?",
+        (run,),
+    )
+    refused = {
+        str(found["code"]): int(found["count"])
+        for found in ledger.rows(
+            "SELECT codes ->> 0 AS code, count(*) AS count FROM calls"
+            " WHERE run = ? AND state = 'refused' GROUP BY code ORDER BY count DESC, code",
+            (run,),
+        )
+    }
+    return RunSummary(
+        row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"]
+    )
+
+
+def calls_by_agent(ledger: Ledger) -> dict[str, dict[str, Any]]:
+    """Calls, cost and last call of each agent."""
+    sql = """
+        SELECT agent, count(*) AS calls, coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
+               max(at_ns) AS last_ns FROM calls GROUP BY agent
+    """
+    return {row["agent"]: row for row in ledger.rows(sql)}
+
+
+# ----------------------------------------------------------------------------------- figures
+
+
+def totals(ledger: Ledger, since_ns: int) -> dict[str, Any]:
+    """Sums over calls asked for since then."""
+    return _one(
+        ledger,
+        """
+        SELECT count(*) AS calls,
+               coalesce(sum(state = 'settled'), 0) AS settled,
+               coalesce(sum(state = 'refused'), 0) AS refused,
+               coalesce(sum(cost_nano_usd), 0) AS spent_nano_usd,
+               coalesce(sum(input_tokens), 0) AS input_tokens,
+               coalesce(sum(output_tokens), 0) AS output_tokens,
+               coalesce(sum(cache_read_input_tokens), 0) AS cache_read_input_tokens,
+               coalesce(sum(state = 'settled' AND cost_nano_usd IS NULL AND model_key != ''), 0)
+                   AS unknown_costs
+        FROM calls WHERE at_ns >= ?
+        """,
+        (since_ns,),
+    )
+
+
+def now(ledger: Ledger) -> dict[str, Any]:
+    """What is open at this moment."""
+    return _one(
+        ledger,
+        """
+        SELECT coalesce(sum(state = 'forwarded'), 0) AS in_flight,
+               coalesce(sum(state = 'held'), 0) AS waiting,
+               coalesce(sum(worst_nano_usd), 0) AS reserved_nano_usd
+        FROM calls WHERE state IN ('held', 'forwarded')
+        """,
+    )
+
+
+def denials(ledger: Ledger, since_ns: int) -> list[dict[str, Any]]:
+    """Refusals by their first code."""
+    sql = """
+        SELECT codes ->> 0 AS code, count(*) AS count FROM calls
+        WHERE state = 'refused' AND at_ns >= ? GROUP BY code ORDER BY count DESC, code
+    """
+    return list(ledger.rows(sql, (since_ns,)))
+
+
+def top_models(ledger: Ledger, since_ns: int, limit: int) -> list[dict[str, Any]]:
+    """The dearest models."""
+    sql = """
+        SELECT provider, model, count(*) AS calls,
+               coalesce(sum(input_tokens), 0) AS input_tokens,
+               coalesce(sum(output_tokens), 0) AS output_tokens,
+               coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd
+        FROM calls WHERE at_ns >= ? AND state = 'settled' AND model IS NOT NULL
+        GROUP BY provider, model ORDER BY cost_nano_usd DESC, calls DESC LIMIT ?
+    """
+    return list(ledger.rows(sql, (since_ns, limit)))
+
+
+def by_hour(ledger: Ledger, now_ns: int, hours: int = 24) -> list[dict[str, Any]]:
+    """Calls and cost of each of the last hours, oldest first, empty ones too."""
+    first = now_ns // HOUR_NS - hours + 1
+    found = {
+        int(row["hour"]): row
+        for row in ledger.rows(
+            "SELECT at_ns / ? AS hour, count(*) AS calls, sum(state = 'refused') AS refused,"
+            " coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd"
+            " FROM calls WHERE at_ns >= ? GROUP BY hour",
+            (HOUR_NS, first * HOUR_NS),
+        )
+    }
+    empty = {"calls": 0, "refused": 0, "cost_nano_usd": 0}
+    return [
+        {"hour_ns": hour * HOUR_NS, **{key: found.get(hour, empty)[key] for key in empty}}
+        for hour in range(first, first + hours)
+    ]
+
+
+# ------------------------------------------------------------------------------------ record
+
+
+def last_seq(ledger: Ledger) -> int:
+    """The number of the newest audit record, 0 for none."""
+    return int(_one(ledger, "SELECT coalesce(max(seq), 0) AS seq FROM audit")["seq"])
+
+
+def head_hash(ledger: Ledger) -> str | None:
+    """The hash of the newest audit record."""
+    rows = ledger.rows("SELECT hash FROM audit ORDER BY seq DESC LIMIT 1")
+    return next((str(row["hash"]) for row in rows), None)
+
+
+def search_audit(
+    ledger: Ledger, *, text: str | None, agent: str | None, kind: str | None,
+    call: str | None, since_ns: int | None, limit: int,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """The newest records that fit, oldest first."""
+    conditions: list[tuple[str, list[Any]]] = [
+        ("instr(lower(data), lower(?)) > 0", [text] if text else []),
+        ("(actor = ? OR data ->> 'agent' = ?)", [agent, agent] if agent else []),
+        ("kind = ?", [kind] if kind else []),
+        ("substr(call, 1, length(?)) = ?", [call, call] if call else []),
+        ("at_ns >= ?", [since_ns] if since_ns is not None else []),
+    ]
+    asked = [(sql, params) for sql, params in conditions if params]
+    where = " AND ".join(sql for sql, _ in asked) or "true"
+    sql = (
+        "SELECT seq, at_ns, kind, actor, call, data, hash FROM"
+        f" (SELECT * FROM audit WHERE {where} ORDER BY seq DESC LIMIT ?) ORDER BY seq"
+    )
+    return _decoded(ledger.rows(sql, [p for _, params in asked for p in params] + [limit]))
+
+
+def whole_audit(ledger: Ledger) -> Iterator[dict[str, Any]]:
+    """Every record with what its hash is made of, ``data`` as the canonical text that was hashed."""
+    return ledger.rows(
+        "SELECT seq, at_ns, kind, actor, call, data, previous, hash FROM audit ORDER BY seq"
+    )
+
+
+def _decoded(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
+    import json
+
+    return [{**row, "data": json.loads(row["data"])} for row in rows]

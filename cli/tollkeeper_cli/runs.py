@@ -1,0 +1,137 @@
+"""`runs …`: what belongs together, step by step."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tollkeeper.errors import UsageError
+from tollkeeper_cli import reports, state
+from tollkeeper_cli.output import Column, escape, print_facts, print_json, print_rows
+from tollkeeper_cli.state import Json
+from tollkeeper_cli.units import now_ns
+
+if TYPE_CHECKING:
+    from tollkeeper.ledger.port import Ledger
+
+app = typer.Typer(help="Runs: list, look at, pause and stop them.", invoke_without_command=True)
+
+Run = Annotated[str, typer.Argument(metavar="RUN", help="A run, or the beginning of its id.")]
+
+_COLUMNS = [
+    Column("id", "run"), Column("agent", "agent"), Column("state", "state"),
+    Column("started_ns", "started"), Column("calls", "calls"), Column("refused", "refused"),
+    Column("holds", "held"), Column("cost_nano_usd", "cost"),
+]  # fmt: skip
+
+_CALLS = [
+    Column("at_ns", "when"), Column("model", "model"), Column("operation", "operation"),
+    Column("became", "became"), Column("input_tokens", "in"), Column("output_tokens", "out"),
+    Column("cost_nano_usd", "cost"), Column("took_ms", "ms"), Column("id", "call"),
+]  # fmt: skip
+
+
+@app.callback()
+def newest(context: typer.Context, json_: Json = False) -> None:
+    """Runs: list, look at, pause and stop them."""
+    if context.invoked_subcommand is None:
+        list_(json_=json_)
+
+
+@app.command("list")
+def list_(
+    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="Of this agent only.")] = None,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many at most.")] = 30,
+    json_: Json = False,
+) -> None:
+    """List runs, newest first."""
+    with state.open_ledger() as ledger:
+        rows = reports.runs(ledger, agent=agent, limit=lines)
+    print_rows(rows, _COLUMNS, json_=json_, empty="No runs yet: tollkeeper run -- CMD")
+
+
+def find(ledger: Ledger, prefix: str) -> str:
+    """The run with this prefix.
+
+    Raises:
+        UsageError: When there is none, or several.
+    """
+    found = reports.run_ids(ledger, prefix) if prefix else []
+    if not found:
+        raise UsageError(f"There is no run {prefix!r}: see `tollkeeper runs`.")
+    if len(found) > 1:
+        raise UsageError(f"{prefix!r} is the beginning of several runs: {', '.join(found)}.")
+    return found[0]
+
+
+@app.command()
+def show(run: Run, json_: Json = False) -> None:
+    """Show one run: what was said of it, each call, cost and time."""
+    with state.open_ledger() as ledger:
+        found = find(ledger, run)
+        made = reports.run_record(ledger, found)
+        calls = reports.calls_of_run(ledger, found)
+        summary = reports.summary_of_run(ledger, found)
+    facts: dict[str, Any] = {"run": found}
+    if made is not None:
+        ended = "ended" if made["state"] == "active" and made["ended_ns"] else made["state"]
+        facts |= {"agent": made["agent"], "state": ended, **json.loads(made["about"])}
+        facts |= {"started_ns": made["created_ns"], "ended_ns": made["ended_ns"]}
+    facts |= {
+        "calls": summary.calls, "refused": summary.refused, "holds": summary.holds,
+        "cost_nano_usd": summary.cost_nano_usd,
+    }  # fmt: skip
+    for call in calls:
+        call["codes"] = json.loads(call["codes"])
+        call["became"] = became(call)
+    if json_:
+        print_json({**facts, "calls": calls})
+        return
+    print_facts(facts, json_=False)
+    print()
+    print_rows(calls, _CALLS, json_=False, empty="No calls yet.")
+
+
+def became(call: dict[str, Any]) -> str:
+    """What became of a call, in a word or a code."""
+    match call["state"]:
+        case "refused":
+            return str(call["codes"][0]) if call["codes"] else "refused"
+        case "settled":
+            return str(call["outcome"]).replace("_", " ")
+        case "left":
+            return "client left"
+        case other:
+            return str(other)
+
+
+def _set_state(run: str, new_state: str) -> str:
+    with state.open_ledger() as ledger:
+        found = find(ledger, run)
+        if reports.run_record(ledger, found) is None:
+            raise UsageError(
+                f"{found} only groups calls of an agent: pause the agent, or start runs with"
+                " `tollkeeper run`."
+            )
+        ledger.set_run_state(found, new_state, now_ns(), state.operator())
+        return escape(found)
+
+
+@app.command()
+def pause(run: Run) -> None:
+    """Refuse the run's calls until it is resumed."""
+    print(f"{_set_state(run, 'paused')} is paused.")
+
+
+@app.command()
+def resume(run: Run) -> None:
+    """Let a paused or stopped run call again."""
+    print(f"{_set_state(run, 'active')} is active.")
+
+
+@app.command()
+def stop(run: Run) -> None:
+    """Refuse the run's calls from now on."""
+    print(f"{_set_state(run, 'stopped')} is stopped.")
