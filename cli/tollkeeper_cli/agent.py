@@ -64,8 +64,12 @@ def mint(
 @app.command()
 def create(
     name: Name,
-    parent: Annotated[str | None, typer.Option(metavar="AGENT", help="Whose limits hold too.")] = None,
-    budget: Annotated[str | None, typer.Option(metavar="USD", help="All it may ever spend.")] = None,
+    parent: Annotated[
+        str | None, typer.Option(metavar="AGENT", help="Whose limits hold too.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="USD", help="All it may ever spend.")
+    ] = None,
     budget_hour: Annotated[str | None, typer.Option(metavar="USD", help="… in an hour.")] = None,
     budget_day: Annotated[str | None, typer.Option(metavar="USD", help="… in a day.")] = None,
     budget_week: Annotated[str | None, typer.Option(metavar="USD", help="… in a week.")] = None,
@@ -82,8 +86,12 @@ def create(
     max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Of one call.")] = None,
     max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Of one call.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what is not known.")] = False,
-    scope: Annotated[str | None, typer.Option(metavar="full|read-only", help="read-only: free endpoints.")] = None,
-    ttl: Annotated[str | None, typer.Option(metavar="24h", help="How long its token holds.")] = None,
+    scope: Annotated[
+        str | None, typer.Option(metavar="full|read-only", help="read-only: free endpoints.")
+    ] = None,
+    ttl: Annotated[
+        str | None, typer.Option(metavar="24h", help="How long its token holds.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Make an agent; its token is shown once."""
@@ -116,7 +124,12 @@ def create(
 
 def _print_token(name: str, token: str, record: TokenRecord, *, json_: bool) -> None:
     if json_:
-        facts = {"agent": name, "token": token, "token_id": record.id, "expires_ns": record.expires_ns}
+        facts = {
+            "agent": name,
+            "token": token,
+            "token_id": record.id,
+            "expires_ns": record.expires_ns,
+        }
         print_json(facts)
         return
     print(token)
@@ -163,7 +176,9 @@ def limit_words(limits: Limits) -> list[str]:
         value = getattr(limits, name)
         if value is not None:
             words.append(f"{name} {'+'.join(value) or 'none'}")
-    words += [f"no {n}" for n in ("streaming", "vision", "reasoning") if getattr(limits, n) is False]
+    words += [
+        f"no {n}" for n in ("streaming", "vision", "reasoning") if getattr(limits, n) is False
+    ]
     for name in ("max_input_tokens", "max_output_tokens"):
         value = getattr(limits, name)
         if value is not None:
@@ -205,7 +220,7 @@ def show(name: Name, json_: Json = False) -> None:
         Column("created_ns", "made"), Column("expires_ns", "expires"),
     ]  # fmt: skip
     print_rows(tokens[-20:], columns, json_=False, empty="It has no tokens.")
-    if len(tokens) > 20:  # noqa: PLR2004
+    if len(tokens) > 20:
         say(f"{len(tokens) - 20} older tokens are not shown: use --json.")
 
 
@@ -225,7 +240,9 @@ def _token_row(token: TokenRecord) -> dict[str, Any]:
 @app.command("rotate-token")
 def rotate_token(
     name: Name,
-    ttl: Annotated[str | None, typer.Option(metavar="24h", help="How long the new one holds.")] = None,
+    ttl: Annotated[
+        str | None, typer.Option(metavar="24h", help="How long the new one holds.")
+    ] = None,
     json_: Json = False,
 ) -> None:
     """Revoke all its tokens and show a new one, once."""
@@ -248,7 +265,7 @@ def _set_state(name: str, new_state: str) -> AgentRecord:
 
 @app.command()
 def pause(name: Name) -> None:
-    """Refuse its calls, and its children's, until it is resumed."""
+    """Refuse its and its children's calls until resumed."""
     _set_state(name, "paused")
     print(f"{name} is paused.")
 
@@ -262,6 +279,9 @@ def resume(name: Name) -> None:
 
 @app.command()
 def delete(name: Name) -> None:
-    """Delete it with its children and tokens; the record of what it did stays."""
+    """Delete it with its children and tokens.
+
+    The record of what it did stays.
+    """
     _set_state(name, "deleted")
     print(f"{name} is deleted, its tokens are revoked.")

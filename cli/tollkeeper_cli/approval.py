@@ -25,17 +25,23 @@ if TYPE_CHECKING:
 app = typer.Typer(help="Held calls: list, look at and watch them.", no_args_is_help=True)
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="An approval, or the beginning of its id.")]
-Ids = Annotated[list[str], typer.Argument(metavar="ID…", help="Approvals, or the beginnings of ids.")]
+Ids = Annotated[
+    list[str], typer.Argument(metavar="ID…", help="Approvals, or the beginnings of ids.")
+]
 Note = Annotated[
-    str, typer.Option("--note", "-m", metavar="TEXT", help="Kept in the record.", show_default=False)
+    str,
+    typer.Option("--note", "-m", metavar="TEXT", help="Kept in the record.", show_default=False),
 ]
 
 _COLUMNS = [
     Column("id", "approval"), Column("agent", "agent"), Column("rule", "rule"),
     Column("model", "model"), Column("worst_nano_usd", "at most"),
-    Column("expected_nano_usd", "expected"), Column("state", "state"),
+    Column("expected_nano_usd", "expected"), Column("shown_state", "state"),
     Column("age", "asked", right=True), Column("lapses_in", "lapses in", right=True),
 ]  # fmt: skip
+
+
+_FOR_EYES = ("shown_state", "age", "lapses_in")
 
 
 def row_of(approval: Approval, at_ns: int) -> Row:
@@ -47,7 +53,8 @@ def row_of(approval: Approval, at_ns: int) -> Row:
         "agent": approval.agent,
         "run": approval.run,
         "rule": approval.rule,
-        "state": shown_state(approval),
+        "state": approval.state,
+        "shown_state": shown_state(approval),
         "waiting": approval.waiting,
         "provider": summary.get("provider"),
         "model": summary.get("model"),
@@ -67,12 +74,14 @@ def shown_state(approval: Approval) -> str:
 
 
 def _json_row(row: Row) -> Row:
-    return {key: value for key, value in row.items() if key not in ("age", "lapses_in")}
+    return {key: value for key, value in row.items() if key not in _FOR_EYES}
 
 
 @app.command("list")
 def list_(
-    all_: Annotated[bool, typer.Option("--all", "-a", help="The answered and lapsed ones too.")] = False,
+    all_: Annotated[
+        bool, typer.Option("--all", "-a", help="The answered and lapsed ones too.")
+    ] = False,
     json_: Json = False,
 ) -> None:
     """List calls that wait for an answer."""
@@ -97,7 +106,9 @@ def show(approval: Id, json_: Json = False) -> None:
     print()
     print("This is the whole body; nothing is left out.")
     if found.state == "open":
-        say(f"Answer with: tollkeeper approve {found.id}   or   tollkeeper reject {found.id} --note …")
+        say(
+            f"Answer with: tollkeeper approve {found.id}   or   tollkeeper reject {found.id} --note …"
+        )
 
 
 def facts_of(approval: Approval, body: bytes, at_ns: int) -> dict[str, Any]:
@@ -146,7 +157,10 @@ def _whole(approval: Approval, body: bytes) -> dict[str, Any]:
 
 @app.command()
 def watch() -> None:
-    """Watch held calls live; a approves, r rejects, v shows the whole call, q quits."""
+    """Answer held calls in a full-screen inbox.
+
+    a approves, r rejects, v shows the whole call, q quits. Without a terminal: a line for each.
+    """
     from tollkeeper_cli.inbox import follow, sit
 
     at = state.made_home()

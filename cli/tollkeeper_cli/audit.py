@@ -40,6 +40,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 Count = Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000, help="How many at most.")]
+Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as records come.")]
 
 
 class Format(StrEnum):
@@ -50,16 +51,21 @@ class Format(StrEnum):
 
 
 @app.callback()
-def newest(context: typer.Context, json_: Json = False) -> None:
+def newest(
+    context: typer.Context,
+    lines: Count = 20,
+    follow: Follow = False,
+    json_: Json = False,
+) -> None:
     """The record: read, search, export, verify."""
     if context.invoked_subcommand is None:
-        tail(json_=json_)
+        tail(lines=lines, follow=follow, json_=json_)
 
 
 @app.command()
 def tail(
     lines: Count = 20,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as records come.")] = False,
+    follow: Follow = False,
     json_: Json = False,
 ) -> None:
     """Show the newest records."""
@@ -102,9 +108,13 @@ def told(kind: str, data: Row) -> str:
     reasons = data.get("reasons") or []
     if reasons and isinstance(reasons[0], dict):
         parts.append(f"{reasons[0].get('code')} ({reasons[0].get('source')})")
-    for key in ("model", "agent", "run", "approval", "state", "answer", "outcome", "basis", "note"):
-        if data.get(key) and not (key == "agent" and kind in ("admitted", "held", "refused")):
-            parts.append(f"{key} {data[key]}")
+    known = kind in ("admitted", "held", "refused")
+    parts += [
+        f"{key} {data[key]}"
+        for key in ("model", "agent", "run", "token", "approval", "state", "answer", "outcome",
+                    "basis", "note")
+        if data.get(key) and not (key in ("agent", "token") and known)
+    ]
     for key, word in (("reserve_nano_usd", "reserved"), ("cost_nano_usd", "cost"),
                       ("amount_nano_usd", "amount")):  # fmt: skip
         if isinstance(data.get(key), int):
@@ -119,15 +129,24 @@ def _short(value: Any) -> str:
 
 @app.command()
 def search(
-    text: Annotated[str | None, typer.Argument(metavar="[TEXT]", help="Anywhere in the details.")] = None,
-    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="By or about this agent.")] = None,
-    kind: Annotated[str | None, typer.Option(metavar="KIND", help="admitted, refused, verdict …")] = None,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT]", help="Anywhere in the details.")
+    ] = None,
+    agent: Annotated[
+        str | None, typer.Option(metavar="AGENT", help="By or about this agent.")
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option(metavar="KIND", help="admitted, refused, verdict …")
+    ] = None,
     call: Annotated[str | None, typer.Option(metavar="ID", help="Of this call.")] = None,
     since: Annotated[str | None, typer.Option(metavar="24h", help="Not older than this.")] = None,
     lines: Count = 100,
     json_: Json = False,
 ) -> None:
-    """Find records; the newest, oldest first. Exit code 1 when none fits."""
+    """Find records.
+
+    The newest that fit, oldest first. Exit code 1 when none fits.
+    """
     since_ns = now_ns() - parse_duration_ns(since) if since else None
     with state.open_ledger() as ledger:
         found = reports.search_audit(
@@ -142,7 +161,8 @@ def search(
 def export(
     format_: Annotated[Format, typer.Option("--format", help="jsonl or csv.")] = Format.JSONL,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="Instead of standard output.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="Instead of standard output."),
     ] = None,
 ) -> None:
     """Write the whole record, with the hashes that prove it."""
@@ -192,7 +212,10 @@ def verify(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Check the chain of the record and that the money adds up. Exit code 1 when not."""
+    """Prove that nothing was changed and the money adds up.
+
+    Exit code 1 when something is wrong.
+    """
     from tollkeeper.ledger.books import head, verify as check_books  # noqa: I001
 
     with state.open_ledger() as ledger:

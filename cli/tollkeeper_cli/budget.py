@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -27,7 +27,7 @@ _COLUMNS = [
     Column("subject", "who"), Column("window", "window"), Column("limit_nano_usd", "limit"),
     Column("credit_nano_usd", "credit"), Column("spent_nano_usd", "spent"),
     Column("reserved_nano_usd", "reserved"), Column("left_nano_usd", "left"),
-    Column("resets_ns", "resets"), Column("burn_nano_usd", "USD/h"),
+    Column("resets_ns", "resets"), Column("burn_nano_usd", "per hour"),
     Column("empty_in", "empty in"), Column("source", "limit from"),
 ]  # fmt: skip
 
@@ -113,11 +113,22 @@ def _of_agent(record: AgentRecord, policy: Policy) -> list[Limited]:
 
 
 def _layers(record: AgentRecord, policy: Policy) -> list[tuple[str, Limits]]:
-    from tollkeeper.core.layers import view_of
+    """The sets of limits whose accounts are this agent's own."""
+    entry = record.name if record.name in policy.agents else "default"
+    return [
+        ("ceilings", policy.ceilings),
+        (f"agents.{entry}", policy.agents.get(entry, Limits())),
+        (f"agent {record.name}", record.limits),
+    ]
 
-    over = view_of(policy).layers_of(record.name, own=True)
-    layers = [(o.layer.source, o.limits) for o in over if o.layer.subject == f"agent:{record.name}"]
-    return [*layers, (f"agent {record.name}", record.limits)]
+
+def _lineage(records: Mapping[str, AgentRecord], name: str | None) -> list[AgentRecord]:
+    """The agent and all above it."""
+    found: list[AgentRecord] = []
+    while name in records and records[name] not in found:
+        found.append(records[name])
+        name = records[name].parent
+    return found
 
 
 def _of_runs(ledger: Ledger, policy: Policy, wanted: str | None) -> list[Limited]:
@@ -131,8 +142,11 @@ def _of_runs(ledger: Ledger, policy: Policy, wanted: str | None) -> list[Limited
         going_on = made is not None and made["ended_ns"] is None and made["state"] != "stopped"
         if wanted != subject and not (wanted is None and going_on):
             continue
-        layers = _layers(records[run["agent"]], policy) if run["agent"] in records else []
-        over = [(source, Limits(budget_nano_usd=_run_window(limits))) for source, limits in layers]
+        over = [
+            (source, Limits(budget_nano_usd=_run_window(limits)))
+            for record in _lineage(records, run["agent"])
+            for source, limits in _layers(record, policy)
+        ]
         if made is not None:
             over.append((f"run {run['id']}", limits_from_json(made["limits"])))
         of_run = _least(subject, over)
@@ -204,7 +218,8 @@ def add(
     who: Annotated[str, typer.Argument(metavar="WHO", help="An agent, team:NAME or run:ID.")],
     amount: Annotated[str, typer.Argument(metavar="USD", help="Negative takes a credit back.")],
     window: Annotated[
-        str | None, typer.Option(metavar="W", help=f"Which budget: {_WINDOWS}.", show_default="total")
+        str | None,
+        typer.Option(metavar="W", help=f"Which budget: {_WINDOWS}.", show_default="total"),
     ] = None,
 ) -> None:
     """Give a credit, on top of a limit."""
@@ -223,7 +238,9 @@ def add(
 @app.command("set")
 def set_(
     name: agents.Name,
-    amount: Annotated[str, typer.Argument(metavar="USD", help="The new limit; `none` takes it away.")],
+    amount: Annotated[
+        str, typer.Argument(metavar="USD", help="The new limit; `none` takes it away.")
+    ],
     window: Annotated[str, typer.Option(metavar="W", help=f"Which budget: {_WINDOWS}.")] = "total",
 ) -> None:
     """Set an agent's own limit; the policy's still holds."""

@@ -25,11 +25,13 @@ def metrics(
     since: Annotated[str, typer.Option(metavar="24h", help="Over this time.")] = "24h",
     json_: Json = False,
 ) -> None:
-    """Show calls, spending, refusals, models and the last 24 hours."""
+    """Show calls, spending, refusals, models, the last day."""
     at, at_ns = state.made_home(), now_ns()
     with state.open_ledger(at) as ledger:
         figures = collect(ledger, at_ns, at_ns - parse_duration_ns(since), since)
-        figures["spent_today_nano_usd"] = reports.spent_since(ledger, reports.start_of_day(at, at_ns))
+        figures["spent_today_nano_usd"] = reports.spent_since(
+            ledger, reports.start_of_day(at, at_ns)
+        )
     if json_:
         print_json(figures)
     else:
@@ -80,6 +82,8 @@ def _print(figures: Row) -> None:
 
 def _print_hours(hours: list[dict[str, Any]]) -> None:
     most = max(hour["calls"] for hour in hours)
-    bars = "".join(_BAR[-(-hour["calls"] * (len(_BAR) - 1) // most) if most else 0] for hour in hours)
+    bars = "".join(
+        _BAR[-(-hour["calls"] * (len(_BAR) - 1) // most) if most else 0] for hour in hours
+    )
     first, last = (clock(hours[i]["hour_ns"])[11:16] for i in (0, -1))
     print(f"\ncalls an hour, at most {most}\n  {bars}\n  {first:<{len(hours) - 5}}{last}")

@@ -29,3 +29,107 @@ _COLUMNS = [
 @app.callback()
 def models() -> None:
     """Models, tiers and prices."""
+
+
+@app.command("list")
+def list_(
+    text: Annotated[
+        str | None,
+        typer.Argument(metavar="[TEXT]", help="Only models with this in their name, or a glob."),
+    ] = None,
+    provider: Annotated[
+        str | None, typer.Option(metavar="P", help="Only of this provider.")
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", "-a", help="Every model with a known price.")
+    ] = False,
+    json_: Json = False,
+) -> None:
+    """List models with tiers, prices and their sources.
+
+    Without --all or TEXT: those that the policy names, and those that were called.
+    """
+    from tollkeeper.core.pricing import PriceBook
+
+    at = state.made_home()
+    policy = state.load_policy(at)
+    book = PriceBook(policy)
+    known = {(name, model) for name in policy.providers for model in _catalogue(policy, name)}
+    wanted = known if all_ or text or provider else _named(policy, known) | _called()
+    rows = [
+        _row(policy, book, name, model, None)
+        for name, model in sorted(wanted)
+        if (provider is None or name == provider) and _fits(model, text)
+    ]
+    rows += [
+        _row(policy, book, alias.provider, alias.model, alias.name)
+        for alias in policy.aliases.values()
+        if (provider is None or alias.provider == provider) and _fits(alias.name, text)
+    ]
+    print_rows(rows, _COLUMNS, json_=json_, empty="No model fits: try --all.")
+
+
+def _fits(model: str, text: str | None) -> bool:
+    return text is None or text in model or fnmatchcase(model, text)
+
+
+def _catalogue(policy: Policy, name: str) -> list[str]:
+    """Models that the catalogue and the owner have prices for."""
+    from genai_prices.data import providers
+
+    known = policy.providers[name]
+    own = [glob for glob in known.prices if not set(glob) & set("*?[")]
+    listed = [m.id for p in providers if p.id == known.catalogue for m in p.models]
+    return [*own, *(model for model in listed if model not in own)]
+
+
+def _named(policy: Policy, known: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Of the known ones those that a tier, an agent or a price of the owner's names.
+
+    A model that several providers serve is shown where its maker sells it (the first in the list of
+    providers); resellers' names for it (``openai/gpt-4o``) only on demand.
+    """
+    from tollkeeper.core.tiers import tier_of
+
+    globs = [g for limits in policy.agents.values() for g in limits.models or () if g != "*"]
+    order = {name: number for number, name in enumerate(policy.providers)}
+    found: dict[str, str] = {}
+    plain = [one for one in known if not set(one[1]) & set("/:~")]
+    for name, model in sorted(plain, key=lambda one: (order[one[0]], one[1])):
+        meant = tier_of(policy.tiers, model) or any(fnmatchcase(model, glob) for glob in globs)
+        if meant:
+            found.setdefault(model, name)
+    own = {(n, m) for n, m in known if m in policy.providers[n].prices}
+    return {(name, model) for model, name in found.items()} | own
+
+
+def _called() -> set[tuple[str, str]]:
+    from tollkeeper_cli import reports
+
+    with state.open_ledger() as ledger:
+        return {
+            (row["provider"], row["model"]) for row in reports.top_models(ledger, 0, 1000)
+            if row["provider"]
+        }  # fmt: skip
+
+
+def _row(
+    policy: Policy, book: PriceBook, provider: str, model: str, alias: str | None
+) -> dict[str, Any]:
+    from tollkeeper.core.tiers import tier_of
+
+    sheet = book.sheet(provider, model, now_ns())
+    rates = sheet.tariff["standard"][0][1] if sheet else None
+    return {
+        "model": alias or model,
+        "is": model if alias else None,
+        "provider": provider,
+        "tier": tier_of(policy.tiers, alias or model) or tier_of(policy.tiers, model),
+        "input_nano_usd": rates.input if rates else None,
+        "output_nano_usd": rates.output if rates else None,
+        "cache_read_nano_usd": rates.cache_read if rates else None,
+        "cache_write_nano_usd": rates.cache_write if rates else None,
+        "context_window": sheet.context_window if sheet else None,
+        "max_output_tokens": sheet.max_output_tokens if sheet else None,
+        "source": sheet.source if sheet else "unknown: refused under a budget",
+    }

@@ -134,16 +134,15 @@ def table(
 
     cells = [_cells(rows, column) for column in columns]
     titles = [column.title for column in columns]
-    rights = [
-        column.right or _is_number(rows, column.key) for column in columns
-    ]
+    rights = [column.right or _is_number(rows, column.key) for column in columns]
     widths = [max(map(cell_len, [t, *c])) for t, c in zip(titles, cells, strict=True)]
     if width is not None:
         widths = _shrunk(widths, rights, width)
     lines = []
     for number, texts in enumerate([titles, *zip(*cells, strict=True)]):
         padded = [
-            _padded(text, size, right) for text, size, right in zip(texts, widths, rights, strict=True)
+            _padded(text, size, right)
+            for text, size, right in zip(texts, widths, rights, strict=True)
         ]
         line = _GAP.join(padded).rstrip()
         lines.append(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)

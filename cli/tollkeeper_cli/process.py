@@ -73,7 +73,7 @@ def running(home: Home) -> Running | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     owner = str(data.get("owner") or "")
-    alive = is_alive(owner) if owner.count("/") >= 2 else _exists(found.pid)  # noqa: PLR2004
+    alive = is_alive(owner) if owner.count("/") >= 2 else _exists(found.pid)
     return found if alive else None
 
 
@@ -85,6 +85,19 @@ def _exists(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def environment_names(pid: int) -> frozenset[str] | None:
+    """Names of a process's environment variables; None where the system does not show them.
+
+    Source: proc_pid_environ(5); only the owner may read it.
+    """
+    try:
+        data = Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return None
+    pairs = (part.partition(b"=") for part in data.split(b"\0"))
+    return frozenset(name.decode(errors="replace") for name, _, value in pairs if value)
 
 
 def reachable(host: str, port: int, seconds: float = 1.0) -> bool:
@@ -113,18 +126,18 @@ def start(home: Home, *, host: str, port: int, web: bool, policy: Path | None) -
     Raises:
         ProxyError: When it does not listen in time; the text ends with its last log lines.
     """
-    command = [sys.executable, "-m", "tollkeeper_cli", "up", "--detached"]
+    command = [sys.executable, "-P", "-m", "tollkeeper_cli", "up", "--detached"]
     command += ["--host", host, "--port", str(port)]
     if web:
         command.append("--web")
     if policy is not None:
         command += ["--policy", str(policy.absolute())]
-    output = home.log.parent / "start.log"
+    output = _start_log(home)
     with output.open("wb") as file:
         output.chmod(0o600)
         process = subprocess.Popen(  # noqa: S603 - our own module
             command, stdin=subprocess.DEVNULL, stdout=file, stderr=file, start_new_session=True,
-            cwd=home.root, env={**os.environ, "TOLLKEEPER_HOME": str(home.root.absolute())},
+            cwd=home.root, env=_environment(home),
         )  # fmt: skip
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
@@ -132,17 +145,36 @@ def start(home: Home, *, host: str, port: int, web: bool, policy: Path | None) -
         if found is not None and found.pid == process.pid:
             return found
         if process.poll() is not None:
-            raise ProxyError(_failure(output, f"The proxy stopped (exit code {process.returncode})"))
+            raise ProxyError(
+                _failure(home, f"The proxy stopped (exit code {process.returncode})")
+            )
         time.sleep(_LOOK_SECONDS)
     process.terminate()
-    raise ProxyError(_failure(output, f"The proxy did not listen within {START_SECONDS:.0f} s"))
+    raise ProxyError(_failure(home, f"The proxy did not listen within {START_SECONDS:.0f} s"))
 
 
-def _failure(output: Path, what: str) -> str:
-    lines = last_lines(output, _SHOWN_LINES)
-    said = [line for line in lines if line.startswith("error: ")]
-    if said:
-        return f"The proxy did not start: {said[-1].removeprefix('error: ')}"
+def _environment(home: Home) -> dict[str, str]:
+    """Ours, with names of folders that hold from another working directory too."""
+    child = {**os.environ, "TOLLKEEPER_HOME": str(home.root.absolute())}
+    if child.get("PYTHONPATH"):
+        folders = child["PYTHONPATH"].split(os.pathsep)
+        child["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in folders)
+    return child
+
+
+def _start_log(home: Home) -> Path:
+    """What a proxy prints before and beside its log."""
+    return home.log.parent / "start.log"
+
+
+def _failure(home: Home, what: str) -> str:
+    """Its own error as it printed it, else the ends of both logs."""
+    printed = last_lines(_start_log(home), 200)
+    for number, line in enumerate(printed):
+        if line.startswith("error: "):
+            rest = "\n".join(printed[number + 1 :])
+            return f"The proxy did not start: {line.removeprefix('error: ')}\n{rest}".rstrip()
+    lines = [*printed[-_SHOWN_LINES:], *last_lines(home.log, _SHOWN_LINES)]
     return "\n".join([f"{what}:" if lines else f"{what} and said nothing.", *lines])
 
 
@@ -155,7 +187,8 @@ def last_lines(path: Path, count: int) -> list[str]:
             text = file.read().decode(errors="replace")
     except OSError:
         return []
-    return [escape(line) for line in text.splitlines()[-count:]] if count else []
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return [escape(line) for line in lines[-count:]] if count else []
 
 
 def stop(home: Home) -> Running | None:

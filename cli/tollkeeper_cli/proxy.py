@@ -30,7 +30,9 @@ _FOLLOW_SECONDS: Final = 0.2
 
 PolicyOption = Annotated[
     Path | None,
-    typer.Option("--policy", metavar="F", help="Use this policy file or folder.", show_default=False),
+    typer.Option(
+        "--policy", metavar="F", help="Use this policy file or folder.", show_default=False
+    ),
 ]
 
 
@@ -47,7 +49,9 @@ def up(
         process.DEFAULT_PORT
     ),
     host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
-    web: Annotated[bool, typer.Option("--web", help="Open mitmweb beside it, on loopback.")] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Open mitmweb beside it, on loopback.")
+    ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     policy: PolicyOption = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
@@ -68,7 +72,11 @@ def up(
     _log_to(at, terminal=not detached)
 
     def announce(listening: Listening) -> None:
-        print(f"Tollkeeper listens on {listening.host}:{listening.port}. Ctrl-C stops it.", flush=True)
+        if detached:
+            return
+        print(
+            f"Tollkeeper listens on {listening.host}:{listening.port}. Ctrl-C stops it.", flush=True
+        )
         _print_web(listening.web_url)
 
     code = serve(
@@ -106,7 +114,10 @@ def down() -> None:
 
 
 def status(json_: Json = False) -> None:
-    """Say whether the proxy runs, with which policy, and what waits for you. Exit code 1 when down."""
+    """Is it running, with which policy, what waits for you?
+
+    Exit code 1 when it is down.
+    """
     at = state.made_home()
     found = process.running(at)
     facts: dict[str, Any] = {"running": found is not None}
@@ -191,10 +202,13 @@ def _new_lines(path: Path) -> Iterator[str]:
 
 
 def script() -> None:
-    """Print the path of the addon for a mitmproxy of your own: mitmdump -s "$(tollkeeper script)"."""
+    """Print the path of the addon for your own mitmproxy.
+
+    Use it as: mitmdump -s "$(tollkeeper script)"
+    """
     import importlib.util
 
     found = importlib.util.find_spec("tollkeeper.proxy")
     assert found is not None
     assert found.submodule_search_locations
-    print(os.path.join(found.submodule_search_locations[0], "script.py"))  # noqa: PTH118
+    print(os.path.join(found.submodule_search_locations[0], "script.py"))

@@ -91,7 +91,7 @@ def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[d
     where, params = ("WHERE agent = ?", (agent,)) if agent else ("", ())
     sql = f"""
         WITH made AS (SELECT * FROM runs {where}), used AS ({_OF_A_RUN} {where} GROUP BY run)
-        SELECT coalesce(used.id, made.id) AS id, coalesce(made.agent, used.agent) AS agent,
+        SELECT every.id AS id, coalesce(made.agent, used.agent) AS agent,
                CASE WHEN made.id IS NULL THEN 'grouped' WHEN made.state != 'active' THEN made.state
                     WHEN made.ended_ns IS NOT NULL THEN 'ended' ELSE made.state END AS state,
                coalesce(used.calls, 0) AS calls, coalesce(cost_nano_usd, 0) AS cost_nano_usd,
@@ -100,7 +100,8 @@ def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[d
                coalesce(output_tokens, 0) AS output_tokens,
                coalesce(made.created_ns, first_ns) AS started_ns,
                coalesce(made.ended_ns, last_ns) AS last_ns
-        FROM used FULL OUTER JOIN made ON made.id = used.id
+        FROM (SELECT id FROM made UNION SELECT id FROM used) AS every
+        LEFT JOIN made ON made.id = every.id LEFT JOIN used ON used.id = every.id
         ORDER BY started_ns DESC LIMIT ?
     """
     return list(ledger.rows(sql, (*params, *params, limit)))
@@ -139,22 +140,21 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     row = _one(
         ledger,
         "SELECT sum(state IN ('settled', 'forwarded')) AS calls,"
-        " coalesce(sum(cost_nano_usd), 0) AS cost, count(DISTINCT approval) AS holds,"
+        " coalesce(sum(cost_nano_usd), 0) AS cost,"
+        " (SELECT count(*) FROM approvals WHERE run = ?) AS holds,"
         " sum(state = 'settled' AND cost_nano_usd IS NULL AND model_key != '') AS unknown"
         " FROM calls WHERE run = ?",
-        (run,),
+        (run, run),
     )
     refused = {
         str(found["code"]): int(found["count"])
         for found in ledger.rows(
-            "SELECT codes ->> 0 AS code, count(*) AS count FROM calls"
+            "SELECT json_extract(codes, '$[0]') AS code, count(*) AS count FROM calls"
             " WHERE run = ? AND state = 'refused' GROUP BY code ORDER BY count DESC, code",
             (run,),
         )
     }
-    return RunSummary(
-        row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"]
-    )
+    return RunSummary(row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"])
 
 
 def calls_by_agent(ledger: Ledger) -> dict[str, dict[str, Any]]:
@@ -205,7 +205,7 @@ def now(ledger: Ledger) -> dict[str, Any]:
 def denials(ledger: Ledger, since_ns: int) -> list[dict[str, Any]]:
     """Refusals by their first code."""
     sql = """
-        SELECT codes ->> 0 AS code, count(*) AS count FROM calls
+        SELECT json_extract(codes, '$[0]') AS code, count(*) AS count FROM calls
         WHERE state = 'refused' AND at_ns >= ? GROUP BY code ORDER BY count DESC, code
     """
     return list(ledger.rows(sql, (since_ns,)))
@@ -251,12 +251,6 @@ def last_seq(ledger: Ledger) -> int:
     return int(_one(ledger, "SELECT coalesce(max(seq), 0) AS seq FROM audit")["seq"])
 
 
-def head_hash(ledger: Ledger) -> str | None:
-    """The hash of the newest audit record."""
-    rows = ledger.rows("SELECT hash FROM audit ORDER BY seq DESC LIMIT 1")
-    return next((str(row["hash"]) for row in rows), None)
-
-
 def search_audit(
     ledger: Ledger, *, text: str | None, agent: str | None, kind: str | None,
     call: str | None, since_ns: int | None, limit: int,
@@ -264,7 +258,7 @@ def search_audit(
     """The newest records that fit, oldest first."""
     conditions: list[tuple[str, list[Any]]] = [
         ("instr(lower(data), lower(?)) > 0", [text] if text else []),
-        ("(actor = ? OR data ->> 'agent' = ?)", [agent, agent] if agent else []),
+        ("(actor = ? OR json_extract(data, '$.agent') = ?)", [agent, agent] if agent else []),
         ("kind = ?", [kind] if kind else []),
         ("substr(call, 1, length(?)) = ?", [call, call] if call else []),
         ("at_ns >= ?", [since_ns] if since_ns is not None else []),

@@ -1,6 +1,6 @@
 """How long the pure decision takes with 100 rules, budgets, quotas and rates: prints medians.
 
-    PYTHONPATH=addon:cli:tests python tests/bench/bench_decide.py
+PYTHONPATH=addon:cli:tests python tests/bench/bench_decide.py
 """
 
 from __future__ import annotations

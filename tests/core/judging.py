@@ -18,6 +18,7 @@ from tollkeeper.domain import (
     Account,
     Balance,
     Call,
+    Code,
     Decision,
     Dialect,
     Effect,
@@ -28,6 +29,7 @@ from tollkeeper.domain import (
     Provider,
     Rule,
     Turn,
+    Window,
 )
 
 USD = NANO_PER_USD
@@ -63,9 +65,7 @@ class MemoryRateLog:
 
 PROVIDERS = {
     "openai": Provider("openai", ("api.openai.com",), "openai", catalogue="openai"),
-    "anthropic": Provider(
-        "anthropic", ("api.anthropic.com",), "anthropic", catalogue="anthropic"
-    ),
+    "anthropic": Provider("anthropic", ("api.anthropic.com",), "anthropic", catalogue="anthropic"),
     "corp": Provider(
         "corp",
         ("llm.corp.example",),
@@ -192,3 +192,23 @@ def flat_sheet(**rates: int) -> PriceSheet:
     """A sheet of one row; rates left out are 0."""
     row = Rates(*(0,) * 10)._replace(**rates)
     return PriceSheet("test", None, None, {STANDARD: ((0, row),)})
+
+
+DAY = Window.DAY
+PURSE = Limits(budget_nano_usd={DAY: 10_000_000})
+"""A cent a day."""
+
+
+def codes(decision: Decision) -> list[Code]:
+    """Of all its reasons, in order."""
+    return [reason.code for reason in decision.reasons]
+
+
+def first(decision: Decision) -> str:
+    """What the client is told."""
+    return decision.reasons[0].message
+
+
+def spent(nano_usd: int) -> dict[tuple[str, str], Balance]:
+    """What atlas spent today."""
+    return {("agent:atlas", DAY): Balance(spent_nano_usd=nano_usd)}

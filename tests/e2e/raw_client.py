@@ -1,6 +1,6 @@
 """A client that hides nothing: raw HTTP/1.1 through a CONNECT proxy, many calls at once.
 
-``python raw_client.py PLAN`` with a JSON plan prints one JSON line a call. Keys of the plan:
+``python raw_client.py PLAN`` with a JSON file prints one JSON line a call. Keys of the plan:
 ``proxy`` (port), ``auth`` (``user:token``), ``ca``, ``calls``, ``host``, ``path``, ``method``,
 ``body`` (text) or ``body_base64``, ``headers`` (list of pairs), ``sni``, ``leave_after`` (seconds) or
 ``leave_after_bytes``.
@@ -14,6 +14,7 @@ import json
 import ssl
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 CHAT = {
@@ -113,7 +114,7 @@ async def call(plan: dict[str, Any]) -> dict[str, Any]:
 
 async def main() -> None:
     """Make the calls at once; one line each."""
-    plan = json.loads(sys.argv[1])
+    plan = json.loads(Path(sys.argv[1]).read_text())
     for one in await asyncio.gather(*(call(plan) for _ in range(plan.get("calls", 1)))):
         print(json.dumps(one))
 

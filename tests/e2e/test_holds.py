@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
 
 from e2e.world import World, answers, statuses, wait
@@ -102,8 +103,6 @@ def test_forged_verdict_in_the_database_releases_nothing(world: World) -> None:
     client = world.start_clients(proxy, 1, leave_after=3)
     [approval] = world.waits_for_approval()
 
-    import sqlite3
-
     with sqlite3.connect(world.home.database) as forged:
         columns = [row[1] for row in forged.execute("pragma table_info(verdicts)")]
         values = {
@@ -116,7 +115,7 @@ def test_forged_verdict_in_the_database_releases_nothing(world: World) -> None:
         }
         forged.execute(
             f"insert into verdicts ({', '.join(columns)}) values ({', '.join('?' for _ in columns)})",
-            [values.get(column, "") for column in columns],
+            [values.get(column, 0) for column in columns],
         )
 
     [answer] = answers(client)

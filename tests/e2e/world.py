@@ -174,8 +174,10 @@ class World:
             "ca": str(self.home.ca_certificate),
             **plan,
         }
+        plan_file = self.folder / f"plan-{len(list(self.folder.glob('plan-*')))}.json"
+        plan_file.write_text(json.dumps(full))
         return subprocess.Popen(
-            [sys.executable, str(CLIENT), json.dumps(full)], stdout=subprocess.PIPE, text=True
+            [sys.executable, str(CLIENT), str(plan_file)], stdout=subprocess.PIPE, text=True
         )
 
     def calls(self, proxy: Proxy, calls: int = 1, **plan: Any) -> list[dict[str, Any]]:

@@ -48,11 +48,29 @@ def parse_bytes(
 def parse() -> Callable[..., Call]:
     """Parse the smallest body of a kind of call with members added, changed or (...) removed."""
 
-    def parsed(kind: str, *, provider: str | None = None, path: str | None = None, **given: Any) -> Call:
+    def parsed(
+        kind: str, *, provider: str | None = None, path: str | None = None, **given: Any
+    ) -> Call:
         body = {**SMALLEST[kind], **given}
         body = {key: value for key, value in body.items() if value is not ...}
         usual, usual_path = PATHS[kind]
         return parse_bytes(json.dumps(body).encode(), provider or usual, path or usual_path)
+
+    return parsed
+
+
+@pytest.fixture(scope="session")
+def smallest() -> dict[str, dict[str, Any]]:
+    """The smallest body of each kind of call."""
+    return SMALLEST
+
+
+@pytest.fixture(scope="session")
+def parse_raw_once() -> Callable[..., Call]:
+    """``parse_raw`` for properties, which share one fixture over all examples."""
+
+    def parsed(body: bytes, kind: str) -> Call:
+        return parse_bytes(body, *PATHS[kind])
 
     return parsed
 

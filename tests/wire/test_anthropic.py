@@ -4,7 +4,10 @@ import pytest
 
 from tollkeeper.errors import WireError
 
-IMAGE = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "A" * 4000}}
+IMAGE = {
+    "type": "image",
+    "source": {"type": "base64", "media_type": "image/png", "data": "A" * 4000},
+}
 
 
 def user(*blocks: object) -> list[dict[str, object]]:
@@ -34,7 +37,9 @@ def result(*blocks: object) -> list[dict[str, object]]:
         ({"thinking": True}, "thinking must be an object"),
     ],
 )
-def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(parse, given, says) -> None:
+def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(
+    parse, given, says
+) -> None:
     with pytest.raises(WireError, match=says):
         parse("messages", **given)
 
@@ -56,7 +61,11 @@ def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(parse, 
         ({"type": "web_search_20250305", "name": "web_search"}, (), ("web_search",)),
         ({"type": "web_fetch_20260318", "name": "web_fetch"}, (), ("web_fetch",)),
         ({"type": "code_execution_20260521", "name": "code_execution"}, (), ("code_execution",)),
-        ({"type": "tool_search_tool_bm25", "name": "tool_search_tool_bm25"}, (), ("tool_search_tool",)),
+        (
+            {"type": "tool_search_tool_bm25", "name": "tool_search_tool_bm25"},
+            (),
+            ("tool_search_tool",),
+        ),
         ({"type": "advisor_20260301", "name": "advisor", "model": "x"}, (), ("advisor",)),
         ({"type": "mcp_toolset", "mcp_server_name": "x"}, (), ("mcp",)),
     ],
@@ -69,7 +78,9 @@ def test_tools_are_run_by_the_client_or_by_the_provider(parse, tool, offered, se
 
 def test_a_built_in_tool_of_unknown_size_makes_the_input_opaque(parse) -> None:
     assert parse("messages", tools=[{"type": "bash_20250124", "name": "bash"}]).opaque_input is None
-    assert "browser_toolset" in (parse("messages", tools=[{"type": "browser_toolset_20260801"}]).opaque_input or "")
+    assert "browser_toolset" in (
+        parse("messages", tools=[{"type": "browser_toolset_20260801"}]).opaque_input or ""
+    )
 
 
 def test_a_built_in_tool_costs_more_than_its_bytes(parse) -> None:
@@ -92,13 +103,28 @@ def test_a_tool_added_inside_the_conversation_counts_as_offered(parse) -> None:
     [
         ({}, None),
         ({"messages": user(IMAGE)}, None),
-        ({"messages": user({"type": "image", "source": {"type": "url", "url": "https://x"}})}, None),
+        (
+            {"messages": user({"type": "image", "source": {"type": "url", "url": "https://x"}})},
+            None,
+        ),
         ({"messages": user({"type": "image", "source": {"type": "file", "file_id": "f"}})}, None),
         ({"messages": user({"type": "document", "source": {"type": "text", "data": "x"}})}, None),
-        ({"messages": user({"type": "document", "source": {"type": "content", "content": "x"}})}, None),
-        ({"messages": user({"type": "document", "source": {"type": "base64", "data": "x"}})}, "document"),
-        ({"messages": user({"type": "document", "source": {"type": "url", "url": "x"}})}, "document"),
-        ({"messages": user({"type": "document", "source": {"type": "file", "file_id": "x"}})}, "document"),
+        (
+            {"messages": user({"type": "document", "source": {"type": "content", "content": "x"}})},
+            None,
+        ),
+        (
+            {"messages": user({"type": "document", "source": {"type": "base64", "data": "x"}})},
+            "document",
+        ),
+        (
+            {"messages": user({"type": "document", "source": {"type": "url", "url": "x"}})},
+            "document",
+        ),
+        (
+            {"messages": user({"type": "document", "source": {"type": "file", "file_id": "x"}})},
+            "document",
+        ),
         (
             {
                 "messages": user(
@@ -114,9 +140,15 @@ def test_a_tool_added_inside_the_conversation_counts_as_offered(parse) -> None:
             "document",
         ),
         ({"messages": result({"type": "text", "text": "x"}, IMAGE)}, None),
-        ({"messages": result({"type": "document", "source": {"type": "base64", "data": "x"}})}, "document"),
+        (
+            {"messages": result({"type": "document", "source": {"type": "base64", "data": "x"}})},
+            "document",
+        ),
         ({"messages": result({"type": "novelty"})}, "novelty content"),
-        ({"messages": user({"type": "container_upload", "file_id": "f"})}, "container_upload content"),
+        (
+            {"messages": user({"type": "container_upload", "file_id": "f"})},
+            "container_upload content",
+        ),
         ({"messages": user({"type": "thinking", "thinking": "x", "signature": "s"})}, None),
         ({"messages": user({"type": "redacted_thinking", "data": "x"})}, None),
         ({"container": "c_1"}, "container"),
@@ -138,14 +170,33 @@ def test_input_that_is_not_in_the_bytes_is_opaque(parse, given, opaque) -> None:
         ({"thinking": {"type": "adaptive"}}, {"reasoning"}),
         ({"thinking": {"type": "disabled"}}, set()),
         ({"cache_control": {"type": "ephemeral"}}, {"cache_write_5m"}),
-        ({"system": [{"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}}]}, {"cache_write_1h"}),
+        (
+            {
+                "system": [
+                    {
+                        "type": "text",
+                        "text": "x",
+                        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+                    }
+                ]
+            },
+            {"cache_write_1h"},
+        ),
         ({"tools": [{"name": "a", "cache_control": {"type": "ephemeral"}}]}, {"cache_write_5m"}),
         (
-            {"messages": user({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}})},
+            {
+                "messages": user(
+                    {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+                )
+            },
             {"cache_write_5m"},
         ),
         (
-            {"messages": result({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}})},
+            {
+                "messages": result(
+                    {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+                )
+            },
             {"cache_write_5m"},
         ),
         ({"inference_geo": "us"}, {"inference_geo"}),
@@ -164,7 +215,9 @@ def test_work_beside_the_answer_is_a_tool_of_the_provider(parse) -> None:
     call = parse(
         "messages",
         mcp_servers=[{"type": "url", "url": "https://x", "name": "x"}],
-        context_management={"edits": [{"type": "clear_tool_uses_20250919"}, {"type": "compact_20260112"}]},
+        context_management={
+            "edits": [{"type": "clear_tool_uses_20250919"}, {"type": "compact_20260112"}]
+        },
     )
 
     assert call.server_tools == ("mcp", "compaction")
@@ -187,7 +240,10 @@ def test_cache_marks_change_neither_digest(parse) -> None:
 
 def test_what_looks_like_a_cache_mark_inside_arguments_stays_in_the_digest(parse) -> None:
     def used(**arguments: object) -> object:
-        return parse("messages", messages=user({"type": "tool_use", "id": "1", "name": "f", "input": arguments}))
+        return parse(
+            "messages",
+            messages=user({"type": "tool_use", "id": "1", "name": "f", "input": arguments}),
+        )
 
     assert used(a=1).turns[0].digest != used(a=1, cache_control={"type": "x" * 100}).turns[0].digest
 
@@ -195,24 +251,33 @@ def test_what_looks_like_a_cache_mark_inside_arguments_stays_in_the_digest(parse
 @pytest.mark.parametrize("nonce", ["cch=00000;", "cch=0aaa9;"])
 def test_claude_codes_changing_billing_line_changes_no_digest(parse, nonce) -> None:
     def said(line: str) -> object:
-        return parse("messages", system=[{"type": "text", "text": line}, {"type": "text", "text": "You are."}])
+        return parse(
+            "messages",
+            system=[{"type": "text", "text": line}, {"type": "text", "text": "You are."}],
+        )
 
     one = said("x-anthropic-billing-header: cc_version=2.1.177.01c; cc_entrypoint=cli; cch=36ee5;")
     two = said(f"x-anthropic-billing-header: cc_version=2.1.177.f3d; cc_entrypoint=cli; {nonce}")
-    other = said("x-anthropic-billing-header: cc_version=2.1.178.01c; cc_entrypoint=cli; cch=36ee5;")
+    other = said(
+        "x-anthropic-billing-header: cc_version=2.1.178.01c; cc_entrypoint=cli; cch=36ee5;"
+    )
 
     assert one.turns[0].digest == two.turns[0].digest
     assert one.approval_digest == two.approval_digest
     assert one.turns[0].digest != other.turns[0].digest
 
 
-@pytest.mark.parametrize("changed", [{"stream": True}, {"metadata": {"user_id": "u"}}, {"cache_control": {"type": "ephemeral"}}])
+@pytest.mark.parametrize(
+    "changed",
+    [{"stream": True}, {"metadata": {"user_id": "u"}}, {"cache_control": {"type": "ephemeral"}}],
+)
 def test_a_resend_has_the_same_approval_digest(parse, changed) -> None:
     assert parse("messages", **changed).approval_digest == parse("messages").approval_digest
 
 
 @pytest.mark.parametrize(
-    "changed", [{"max_tokens": 5}, {"system": "x"}, {"thinking": {"type": "adaptive"}}, {"speed": "fast"}]
+    "changed",
+    [{"max_tokens": 5}, {"system": "x"}, {"thinking": {"type": "adaptive"}}, {"speed": "fast"}],
 )
 def test_another_call_has_another_approval_digest(parse, changed) -> None:
     assert parse("messages", **changed).approval_digest != parse("messages").approval_digest

@@ -42,7 +42,9 @@ def test_a_longer_conversation_has_the_digests_of_its_beginning(parse) -> None:
     assert chained(parse, "a", "b", "c")[:2] == chained(parse, "a", "b")
 
 
-@pytest.mark.parametrize("changed", [{"max_tokens": 5}, {"temperature": 0.5}, {"stream": True}, {"n": 2}])
+@pytest.mark.parametrize(
+    "changed", [{"max_tokens": 5}, {"temperature": 0.5}, {"stream": True}, {"n": 2}]
+)
 def test_what_cannot_change_the_input_leaves_the_digests(parse, changed) -> None:
     assert chained(parse, "a", "b", **changed) == chained(parse, "a", "b")
 
@@ -82,9 +84,15 @@ def test_sum_of_turns_and_head_covers_the_whole_body(parse_raw) -> None:
     body = json.dumps(
         {
             "model": "gpt-4o",
-            "messages": [{"role": "user", "content": "héllo " * 50}, {"role": "assistant", "content": "x" * 99}],
+            "messages": [
+                {"role": "user", "content": "héllo " * 50},
+                {"role": "assistant", "content": "x" * 99},
+            ],
             "tools": [{"type": "function", "function": {"name": "f", "description": "d" * 500}}],
-            "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": {"x": "y" * 300}}},
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "s", "schema": {"x": "y" * 300}},
+            },
         },
         ensure_ascii=False,
         separators=(",", ":"),
@@ -95,19 +103,32 @@ def test_sum_of_turns_and_head_covers_the_whole_body(parse_raw) -> None:
     assert call.head_bound_tokens + sum(t.bound_tokens for t in call.turns) >= len(body)
 
 
-def test_twenty_turns_of_a_coding_agent_are_bounded_within_half_again_of_what_is_billed(parse) -> None:
+def test_twenty_turns_of_a_coding_agent_are_bounded_within_half_again_of_what_is_billed(
+    parse,
+) -> None:
     """At 4 bytes a token; the ledger knows what the beginning was billed, so new turns count alone."""
     tools = [
-        {"type": "function", "function": {"name": f"tool_{i}", "description": "what it does " * 40}} for i in range(20)
+        {"type": "function", "function": {"name": f"tool_{i}", "description": "what it does " * 40}}
+        for i in range(20)
     ]
     messages: list[dict[str, object]] = [{"role": "system", "content": "instructions " * 1500}]
     billed_by_digest: dict[str, int] = {}
     bounded = billed = 0
     for turn in range(20):
-        messages.append({"role": "user" if not turn else "tool", "tool_call_id": str(turn), "content": "text " * 600})
+        messages.append(
+            {
+                "role": "user" if not turn else "tool",
+                "tool_call_id": str(turn),
+                "content": "text " * 600,
+            }
+        )
         call = parse("chat", messages=messages, tools=tools)
         real = (len(canonical(messages)) + len(canonical(tools))) // 4
-        known = [(i, billed_by_digest[t.digest]) for i, t in enumerate(call.turns) if t.digest in billed_by_digest]
+        known = [
+            (i, billed_by_digest[t.digest])
+            for i, t in enumerate(call.turns)
+            if t.digest in billed_by_digest
+        ]
         last, before = known[-1] if known else (-1, call.head_bound_tokens)
         bounded += before + sum(t.bound_tokens for t in call.turns[last + 1 :])
         billed += real
@@ -116,7 +137,13 @@ def test_twenty_turns_of_a_coding_agent_are_bounded_within_half_again_of_what_is
             {
                 "role": "assistant",
                 "content": None,
-                "tool_calls": [{"id": str(turn), "type": "function", "function": {"name": "f", "arguments": "{}" * 60}}],
+                "tool_calls": [
+                    {
+                        "id": str(turn),
+                        "type": "function",
+                        "function": {"name": "f", "arguments": "{}" * 60},
+                    }
+                ],
             }
         )
 

@@ -11,7 +11,11 @@ from tollkeeper.wire.document import MAX_DEPTH, canonical, encoded, read, splice
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=8,
 )
@@ -92,7 +96,9 @@ def test_a_read_body_says_what_json_says(body: dict[str, object], style, ascii_o
     STYLES,
     st.booleans(),
     st.dictionaries(
-        st.tuples(TEXT) | st.tuples(st.just("options"), TEXT), VALUES.filter(lambda v: v is not None), max_size=4
+        st.tuples(TEXT) | st.tuples(st.just("options"), TEXT),
+        VALUES.filter(lambda v: v is not None),
+        max_size=4,
     ),
     st.sampled_from([..., None, {}, {"kept": 1}]),
 )
@@ -120,7 +126,9 @@ def test_splice_sets_members_and_touches_nothing_else(
         if all(path[0] != key for path in edits):
             kept = after.members[key]
             assert after.text[kept.start : kept.end] == document.text[member.start : member.end]
-    first = next((m.start for k, m in document.members.items() if any(p[0] == k for p in edits)), None)
+    first = next(
+        (m.start for k, m in document.members.items() if any(p[0] == k for p in edits)), None
+    )
     untouched = len(document.text) if first is None else first
     last = max((m.end for m in document.members.values()), default=document.opens)
     same = min(untouched, last)

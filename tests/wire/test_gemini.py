@@ -18,7 +18,10 @@ def parts(*given: object) -> list[dict[str, object]]:
         ({"contents": [{"parts": 5}]}, "parts of a content"),
         ({"contents": parts(5)}, "part of a content"),
         ({"generationConfig": []}, "generationConfig must be an object"),
-        ({"generationConfig": {"maxOutputTokens": "100"}}, "maxOutputTokens must be a whole number"),
+        (
+            {"generationConfig": {"maxOutputTokens": "100"}},
+            "maxOutputTokens must be a whole number",
+        ),
         ({"generationConfig": {"candidateCount": 0}}, "candidateCount must be a whole number"),
         ({"generationConfig": {}, "generation_config": {}}, "one field; send it once"),
         (
@@ -30,7 +33,9 @@ def parts(*given: object) -> list[dict[str, object]]:
         ({"tools": [{"functionDeclarations": [{}]}]}, "no name"),
     ],
 )
-def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(parse, given, says) -> None:
+def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(
+    parse, given, says
+) -> None:
     with pytest.raises(WireError, match=says):
         parse("gemini", **given)
 
@@ -83,8 +88,14 @@ def test_tools_are_run_by_the_client_or_by_the_provider(parse, tool, offered, se
         ({"contents": parts({"file_data": {"file_uri": "gs://x"}})}, "fileData part"),
         ({"contents": parts({"inlineData": {"mimeType": "image/png", "data": "AAAA"}})}, None),
         ({"contents": parts({"inlineData": {"mimeType": "audio/mp3", "data": "AAAA"}})}, None),
-        ({"contents": parts({"inline_data": {"mime_type": "video/mp4", "data": "AAAA"}})}, "video/mp4 data"),
-        ({"contents": parts({"inlineData": {"mimeType": "application/pdf", "data": "A"}})}, "application/pdf data"),
+        (
+            {"contents": parts({"inline_data": {"mime_type": "video/mp4", "data": "AAAA"}})},
+            "video/mp4 data",
+        ),
+        (
+            {"contents": parts({"inlineData": {"mimeType": "application/pdf", "data": "A"}})},
+            "application/pdf data",
+        ),
         ({"contents": parts({"novelty": 1})}, "novelty part"),
         (
             {
@@ -111,8 +122,14 @@ def test_input_that_is_not_in_the_bytes_is_opaque(parse, given, opaque) -> None:
     ("given", "features"),
     [
         ({}, set()),
-        ({"contents": parts({"inlineData": {"mimeType": "image/png", "data": "AAAA"}})}, {"vision"}),
-        ({"contents": parts({"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}})}, {"audio_in"}),
+        (
+            {"contents": parts({"inlineData": {"mimeType": "image/png", "data": "AAAA"}})},
+            {"vision"},
+        ),
+        (
+            {"contents": parts({"inlineData": {"mimeType": "audio/wav", "data": "AAAA"}})},
+            {"audio_in"},
+        ),
         ({"generationConfig": {"thinkingConfig": {"thinkingBudget": 100}}}, {"reasoning"}),
         ({"generationConfig": {"thinkingConfig": {"thinkingBudget": 0}}}, set()),
         ({"generationConfig": {"responseModalities": ["TEXT", "IMAGE"]}}, {"image_out"}),
@@ -157,6 +174,9 @@ def test_the_model_is_read_from_the_path(path, model) -> None:
 def test_the_model_in_the_path_can_be_changed() -> None:
     path = "/v1beta/models/alias:streamGenerateContent"
 
-    assert gemini.with_model(path, "gemini-2.5-flash") == "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+    assert (
+        gemini.with_model(path, "gemini-2.5-flash")
+        == "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+    )
     with pytest.raises(WireError):
         gemini.with_model("/v1beta/models", "x")

@@ -46,7 +46,9 @@ def user(*parts: object) -> list[dict[str, object]]:
         ({"model": "@preset/mine"}, "hides which model"),
     ],
 )
-def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(parse, given, says) -> None:
+def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(
+    parse, given, says
+) -> None:
     with pytest.raises(WireError, match=says) as caught:
         parse("chat", **given)
 
@@ -80,18 +82,37 @@ def test_the_larger_of_two_limits_is_the_bound(parse, given, limit) -> None:
         ({"thinking": {"type": "disabled"}}, set()),
         ({"modalities": ["text", "audio"], "audio": {"voice": "alloy"}}, {"audio_out"}),
         ({"modalities": ["image", "text"]}, {"image_out"}),
-        ({"messages": user({"type": "image_url", "image_url": {"url": "https://x/y.png"}})}, {"vision"}),
+        (
+            {"messages": user({"type": "image_url", "image_url": {"url": "https://x/y.png"}})},
+            {"vision"},
+        ),
         ({"messages": user({"type": "image_url", "image_url": "https://x/y.png"})}, {"vision"}),
         (
-            {"messages": user({"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}})},
+            {
+                "messages": user(
+                    {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+                )
+            },
             {"audio_in"},
         ),
         (
-            {"messages": user({"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}})},
+            {
+                "messages": user(
+                    {"type": "text", "text": "x", "cache_control": {"type": "ephemeral"}}
+                )
+            },
             {"cache_write_5m"},
         ),
         (
-            {"messages": user({"type": "text", "text": "x", "cache_control": {"type": "ephemeral", "ttl": "1h"}})},
+            {
+                "messages": user(
+                    {
+                        "type": "text",
+                        "text": "x",
+                        "cache_control": {"type": "ephemeral", "ttl": "1h"},
+                    }
+                )
+            },
             {"cache_write_1h"},
         ),
     ],
@@ -108,8 +129,14 @@ def test_features_are_seen(parse, given, features) -> None:
         ({"messages": user({"type": "file", "file": {"file_data": "JVBERi0="}})}, "file content"),
         ({"messages": user({"type": "video_url", "video_url": {"url": "x"}})}, "video_url content"),
         ({"messages": user({"text": "x"})}, "content of no type"),
-        ({"messages": user({"type": "input_audio", "input_audio": {"id": "a"}})}, "audio by reference"),
-        ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, "audio of an earlier answer"),
+        (
+            {"messages": user({"type": "input_audio", "input_audio": {"id": "a"}})},
+            "audio by reference",
+        ),
+        (
+            {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]},
+            "audio of an earlier answer",
+        ),
     ],
 )
 def test_input_that_is_not_in_the_bytes_is_opaque(parse, given, opaque) -> None:
@@ -135,7 +162,9 @@ def test_tools_of_the_client_and_of_the_provider_are_told_apart(parse) -> None:
     assert call.server_tools == ("browser_search", "web_search", "live_search", "file-parser")
 
 
-@pytest.mark.parametrize("model", ["gpt-4o-search-preview", "openai/gpt-4o:online", "groq/compound", "sonar-pro"])
+@pytest.mark.parametrize(
+    "model", ["gpt-4o-search-preview", "openai/gpt-4o:online", "groq/compound", "sonar-pro"]
+)
 def test_models_that_search_on_their_own_are_known(parse, model) -> None:
     assert parse("chat", model=model).server_tools == ("web_search",)
 
@@ -154,7 +183,9 @@ def test_a_prediction_may_be_billed_as_output(parse) -> None:
 
 
 def test_unknown_parameters_are_named(parse) -> None:
-    assert parse("chat", temperature=0.1, frobnicate=1, top_k=3).unknown_parameters == ("frobnicate",)
+    assert parse("chat", temperature=0.1, frobnicate=1, top_k=3).unknown_parameters == (
+        "frobnicate",
+    )
 
 
 def test_prompt_is_the_text_of_all_messages_in_order(parse) -> None:
@@ -166,7 +197,13 @@ def test_prompt_is_the_text_of_all_messages_in_order(parse) -> None:
             {
                 "role": "assistant",
                 "content": None,
-                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": '{"a":1}'}}],
+                "tool_calls": [
+                    {
+                        "id": "1",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": '{"a":1}'},
+                    }
+                ],
             },
             {"role": "tool", "tool_call_id": "1", "content": "done"},
         ],
@@ -177,9 +214,12 @@ def test_prompt_is_the_text_of_all_messages_in_order(parse) -> None:
 
 
 def test_an_inline_image_costs_its_bound_and_not_its_bytes(parse) -> None:
-    remote = parse("chat", messages=user({"type": "image_url", "image_url": {"url": "https://x/y"}}))
+    remote = parse(
+        "chat", messages=user({"type": "image_url", "image_url": {"url": "https://x/y"}})
+    )
     inline = parse(
-        "chat", messages=user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}})
+        "chat",
+        messages=user({"type": "image_url", "image_url": {"url": f"data:image/png;base64,{PNG}"}}),
     )
 
     assert abs(inline.turns[0].bound_tokens - remote.turns[0].bound_tokens) < 50
@@ -193,7 +233,13 @@ def test_an_image_in_the_arguments_of_a_tool_call_stays_text(parse) -> None:
         messages=[
             {
                 "role": "assistant",
-                "tool_calls": [{"id": "1", "type": "function", "function": {"name": "f", "arguments": arguments}}],
+                "tool_calls": [
+                    {
+                        "id": "1",
+                        "type": "function",
+                        "function": {"name": "f", "arguments": arguments},
+                    }
+                ],
             }
         ],
     )

@@ -24,7 +24,9 @@ FUNCTION = {"type": "function", "name": "read_file", "parameters": {}}
         ({"reasoning": "high"}, "reasoning must be an object"),
     ],
 )
-def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(parse, given, says) -> None:
+def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(
+    parse, given, says
+) -> None:
     with pytest.raises(WireError, match=says):
         parse("responses", **given)
 
@@ -42,13 +44,41 @@ def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(parse, 
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference item"),
         ({"input": [{"id": "msg_1"}]}, "item_reference item"),
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, "reasoning item by id"),
+        (
+            {
+                "input": [
+                    {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "x"}]}
+                ]
+            },
+            None,
+        ),
+        ({"input": [{"type": [], "content": "x"}]}, "item of no type"),
         ({"input": [{"type": "reasoning", "summary": [], "encrypted_content": "gAAAA"}]}, None),
         ({"input": [{"type": "compaction", "encrypted_content": "gAAAA"}]}, None),
-        ({"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]}, "web_search_call item"),
-        ({"input": [{"type": "image_generation_call", "id": "ig_1", "result": None}]}, "image_generation_call item"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]}, "input_file content"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "u"}]}]}, "input_file content"),
-        ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "https://x"}]}]}, None),
+        (
+            {"input": [{"type": "web_search_call", "id": "ws_1", "status": "completed"}]},
+            "web_search_call item",
+        ),
+        (
+            {"input": [{"type": "image_generation_call", "id": "ig_1", "result": None}]},
+            "image_generation_call item",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input_file content",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "u"}]}]},
+            "input_file content",
+        ),
+        (
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image", "image_url": "https://x"}]}
+                ]
+            },
+            None,
+        ),
         ({"input": [{"type": "function_call_output", "call_id": "1", "output": "done"}]}, None),
     ],
 )
@@ -74,7 +104,13 @@ def test_tools_of_the_client_and_of_the_provider_are_told_apart(parse) -> None:
     )
 
     assert call.tools_offered == ("read_file", "apply", "find", "local_shell", "tool_search")
-    assert call.server_tools == ("web_search", "file_search", "code_interpreter", "image_generation", "mcp")
+    assert call.server_tools == (
+        "web_search",
+        "file_search",
+        "code_interpreter",
+        "image_generation",
+        "mcp",
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +152,11 @@ def test_tools_offered_inside_the_input_count_as_offered(parse) -> None:
         ({"reasoning": {"effort": "none"}}, set()),
         ({"background": True}, {"background"}),
         (
-            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}]},
+            {
+                "input": [
+                    {"role": "user", "content": [{"type": "input_image", "file_id": "file_1"}]}
+                ]
+            },
             {"vision"},
         ),
         (
@@ -125,7 +165,10 @@ def test_tools_offered_inside_the_input_count_as_offered(parse) -> None:
                     {
                         "type": "computer_call_output",
                         "call_id": "1",
-                        "output": {"type": "computer_screenshot", "image_url": "data:image/png;base64,AAAA"},
+                        "output": {
+                            "type": "computer_screenshot",
+                            "image_url": "data:image/png;base64,AAAA",
+                        },
                     }
                 ]
             },
@@ -166,6 +209,8 @@ def test_unknown_parameters_are_named(parse) -> None:
     assert parse("responses", frobnicate=1, include=[]).unknown_parameters == ("frobnicate",)
 
 
-@pytest.mark.parametrize("changed", [{"stream": True}, {"prompt_cache_key": "k"}, {"client_metadata": {"a": "b"}}])
+@pytest.mark.parametrize(
+    "changed", [{"stream": True}, {"prompt_cache_key": "k"}, {"client_metadata": {"a": "b"}}]
+)
 def test_a_resend_has_the_same_approval_digest(parse, changed) -> None:
     assert parse("responses", **changed).approval_digest == parse("responses").approval_digest

@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
@@ -330,17 +331,16 @@ class CallCase:
         if "tier" in reads and self.model is not None:
             facts["tier"] = tier_of(self.policy.tiers, self.model)
         if "time" in reads or "weekday" in reads:
-            zone = ZoneInfo(self.policy.timezone)
-            local = (_EPOCH + timedelta(seconds=self.now_ns // NS_PER_SECOND)).astimezone(zone)
-            facts["time"] = f"{local.hour:02d}:{local.minute:02d}"
-            facts["weekday"] = _WEEKDAYS[local.weekday()]
+            minute = self.now_ns // (60 * NS_PER_SECOND)
+            facts["time"], facts["weekday"] = clock(minute, self.policy.timezone)
         return facts
 
     def _learn(
         self, snapshot: Snapshot, bounds: Bounds, price: Price, purses: Sequence[Purse]
     ) -> None:
         """Complete the facts with what the ledger knows."""
-        self.facts |= starters_word(snapshot.standing, self._said)
+        if snapshot.standing.run is not None:
+            self.facts |= starters_word(snapshot.standing.run, self._said)
         self.facts["input_tokens"] = bounds.input_tokens if self.call.metered else None
         self.facts["expected_cost_usd"] = decimal_usd(price.expected_nano_usd)
         self.facts["worst_cost_usd"] = decimal_usd(price.worst_nano_usd)
@@ -374,6 +374,13 @@ def overdrawn(price: Price, purses: Sequence[Purse]) -> bool:
     """Whether the worst case is more than some purse holds."""
     worst = price.worst_nano_usd
     return worst is not None and any(worst > purse.left_nano_usd for purse in purses)
+
+
+@lru_cache(maxsize=16)
+def clock(minute: int, timezone: str) -> tuple[str, str]:
+    """Time of day and weekday in a zone, at a minute since the epoch."""
+    local = (_EPOCH + timedelta(minutes=minute)).astimezone(ZoneInfo(timezone))
+    return f"{local.hour:02d}:{local.minute:02d}", _WEEKDAYS[local.weekday()]
 
 
 def decimal_usd(nano_usd: int | None) -> Decimal | None:

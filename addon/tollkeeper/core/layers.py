@@ -20,7 +20,7 @@ from typing import Any, Final, NamedTuple
 
 from tollkeeper.core.budget import account_for, window_bounds
 from tollkeeper.core.identity import day_run
-from tollkeeper.core.snapshot import Standing
+from tollkeeper.core.snapshot import RunRecord, Standing
 from tollkeeper.domain import (
     Account,
     Call,
@@ -229,10 +229,9 @@ def runs_of(principal: Principal, now_ns: int, timezone: str) -> tuple[str, ...]
     return (run, f"run:{day_run(principal.agent, now_ns, timezone)}")
 
 
-def starters_word(standing: Standing, said: Mapping[str, str]) -> dict[str, Any]:
+def starters_word(run: RunRecord, said: Mapping[str, str]) -> dict[str, str | None]:
     """Project and priority: what the run's starter said outweighs what the agent says of itself."""
-    about = standing.run.about if standing.run is not None else {}
-    return {key: about.get(key) or said.get(key) for key in ("project", "priority")}
+    return {key: run.about.get(key) or said.get(key) for key in ("project", "priority")}
 
 
 def _stacked(

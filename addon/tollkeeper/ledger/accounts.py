@@ -14,20 +14,21 @@ from tollkeeper.ledger.journal import Journal, append
 FOREVER = 2**63 - 1
 """The end of a window that never ends: the largest integer that SQLite keeps."""
 
-SUMS = """
-    SELECT coalesce(sum(CASE WHEN kind IN ('post', 'overrun') THEN amount_nano_usd END), 0) AS spent,
-           coalesce(sum(CASE kind WHEN 'pending' THEN amount_nano_usd END), 0)
-               - coalesce(sum(released_nano_usd), 0) AS reserved,
-           coalesce(sum(calls), 0) AS calls
-    FROM transfers WHERE subject = ? AND booked_ns >= ? AND booked_ns < ? AND credit_window IS NULL
-"""
-"""Spent, reserved and calls of a subject between two points in time."""
+SUMS = (
+    "coalesce(sum(CASE WHEN kind IN ('post', 'overrun') THEN amount_nano_usd END), 0) AS spent,"
+    " coalesce(sum(CASE kind WHEN 'pending' THEN amount_nano_usd END), 0)"
+    " - coalesce(sum(released_nano_usd), 0) AS reserved,"
+    " coalesce(sum(calls), 0) AS calls"
+)
+"""What a balance is, over the transfers of one subject and window that are no credits."""
 
 CREDIT = """
     SELECT coalesce(sum(amount_nano_usd), 0) AS credit FROM transfers
     WHERE subject = ? AND credit_window = ? AND credit_starts_ns = ?
 """
 """Credit of a subject in one window."""
+
+_BALANCE = "spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,9 @@ class Accounts(Journal):
 
     def balance(self, account: Account) -> Balance:
         """As it stands; takes no lock and makes no row."""
-        return _stored(self._connection, account) or _summed(self._connection, account)
+        with self._lock, self._translated():
+            stored = _stored(self._connection, account)
+            return stored or _summed(self._connection, account)[0]
 
     def credit(self, account: Account, amount_nano_usd: int, now_ns: int, by: str) -> None:
         """Add to what the account may spend in this window; a negative amount takes a credit back.
@@ -91,8 +94,7 @@ def balances(connection: sqlite3.Connection, accounts: Sequence[Account]) -> dic
         subjects = tuple({account.subject for account in accounts})
         earliest_end = min(key[1] for key in wanted)
         for row in connection.execute(
-            "SELECT subject, ends_ns, window, starts_ns,"
-            " spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd FROM balances"
+            f"SELECT subject, ends_ns, window, starts_ns, {_BALANCE} FROM balances"
             f" WHERE subject IN ({_marks(subjects)}) AND ends_ns >= ?",
             (*subjects, earliest_end),
         ):
@@ -104,31 +106,50 @@ def balances(connection: sqlite3.Connection, accounts: Sequence[Account]) -> dic
     return found
 
 
+def next_transfer(connection: sqlite3.Connection) -> int:
+    """The id that the next transfer will get."""
+    (last,) = connection.execute("SELECT max(id) FROM transfers").fetchone()
+    return (last or 0) + 1
+
+
 def reserve(
     connection: sqlite3.Connection,
     call: str,
     subjects: Sequence[str],
     amount_nano_usd: int,
+    first: int,
     now_ns: int,
 ) -> None:
-    """One pending transfer on every subject."""
+    """One pending transfer on every subject, with consecutive ids from ``first`` on."""
     if not subjects:
         return
     connection.executemany(
-        "INSERT INTO transfers (call, subject, kind, amount_nano_usd, calls, booked_ns, at_ns)"
-        " VALUES (?, ?, 'pending', ?, 1, ?, ?)",
-        [(call, subject, amount_nano_usd, now_ns, now_ns) for subject in subjects],
+        f"INSERT INTO balances VALUES (?, {FOREVER}, 'total', 0, 0, 0, 0, 0, 0)"
+        " ON CONFLICT DO NOTHING",
+        [(subject,) for subject in subjects],
+    )
+    connection.executemany(
+        "INSERT INTO transfers (id, call, subject, kind, amount_nano_usd, calls, booked_ns, at_ns)"
+        " VALUES (?, ?, ?, 'pending', ?, 1, ?, ?)",
+        [
+            (number, call, subject, amount_nano_usd, now_ns, now_ns)
+            for number, subject in enumerate(subjects, first)
+        ],
     )
     _move(connection, subjects, now_ns, reserved=amount_nano_usd, calls=1)
 
 
-def pendings(connection: sqlite3.Connection, call: str) -> list[Pending]:
-    """What of this call's reservations is not resolved."""
+def pendings(
+    connection: sqlite3.Connection, reservation: int | None, subjects: int
+) -> list[Pending]:
+    """What is not resolved of so many consecutive pending transfers."""
+    if reservation is None:
+        return []
     rows = connection.execute(
         "SELECT id, subject, amount_nano_usd, booked_ns FROM transfers AS reservation"
-        " WHERE call = ? AND kind = 'pending' AND NOT EXISTS"
+        " WHERE id BETWEEN ? AND ? AND kind = 'pending' AND NOT EXISTS"
         " (SELECT 1 FROM transfers WHERE resolves = reservation.id)",
-        (call,),
+        (reservation, reservation + subjects - 1),
     )
     return [Pending(*row) for row in rows]
 
@@ -196,38 +217,57 @@ def _move(
     """Add to every balance of these subjects whose window holds ``booked_ns``."""
     connection.execute(
         "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?,"
-        " reserved_nano_usd = reserved_nano_usd + ?, calls = calls + ?"
+        " reserved_nano_usd = reserved_nano_usd + ?, calls = calls + ?, last_ns = max(last_ns, ?)"
         f" WHERE subject IN ({_marks(subjects)}) AND ends_ns > ? AND starts_ns <= ?",
-        (spent, reserved, calls, *subjects, booked_ns, booked_ns),
+        (spent, reserved, calls, booked_ns, *subjects, booked_ns, booked_ns),
     )
 
 
 def _opened(connection: sqlite3.Connection, account: Account) -> Balance:
     balance = _stored(connection, account)
     if balance is None:
-        balance = _summed(connection, account)
+        balance, last_ns = _summed(connection, account)
         connection.execute(
-            "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (*_key(account), balance.spent_nano_usd, balance.reserved_nano_usd, balance.calls,
-             balance.credit_nano_usd),
+             balance.credit_nano_usd, last_ns),
         )  # fmt: skip
     return balance
 
 
 def _stored(connection: sqlite3.Connection, account: Account) -> Balance | None:
     row = connection.execute(
-        "SELECT spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd FROM balances"
+        f"SELECT {_BALANCE} FROM balances"
         " WHERE subject = ? AND ends_ns = ? AND window = ? AND starts_ns = ?",
         _key(account),
     ).fetchone()
     return Balance(*row) if row else None
 
 
-def _summed(connection: sqlite3.Connection, account: Account) -> Balance:
+def _summed(connection: sqlite3.Connection, account: Account) -> tuple[Balance, int]:
+    """The balance from the transfers, and the time of the latest.
+
+    The row for the total tells when nothing has to be summed: in the common case, the first call of
+    a subject in a new window, its last transfer is older than the window.
+    """
     subject, ends_ns, window, starts_ns = _key(account)
-    spent, reserved, calls = connection.execute(SUMS, (subject, starts_ns, ends_ns)).fetchone()
     (credit,) = connection.execute(CREDIT, (subject, window, starts_ns)).fetchone()
-    return Balance(spent, reserved, calls, credit)
+    total = connection.execute(
+        "SELECT spent_nano_usd, reserved_nano_usd, calls, last_ns FROM balances"
+        " WHERE subject = ? AND ends_ns = ? AND window = 'total' AND starts_ns = 0",
+        (subject, FOREVER),
+    ).fetchone()
+    if total is None or total[3] < starts_ns:
+        return Balance(credit_nano_usd=credit), 0
+    if account.resets_ns is None and starts_ns == 0:
+        spent, reserved, calls, last_ns = total
+    else:
+        spent, reserved, calls, last_ns = connection.execute(
+            f"SELECT {SUMS}, coalesce(max(booked_ns), 0) FROM transfers"
+            " WHERE subject = ? AND booked_ns >= ? AND booked_ns < ? AND credit_window IS NULL",
+            (subject, starts_ns, ends_ns),
+        ).fetchone()
+    return Balance(spent, reserved, calls, credit), last_ns
 
 
 def _key(account: Account) -> tuple[str, int, str, int]:

@@ -87,32 +87,32 @@ def _chain(ledger: Ledger, expect_head: str | None) -> Iterator[Finding]:
 
 def _recorded(ledger: Ledger) -> Iterator[Finding]:
     """The record tells of every call, and the same of it as its row."""
+    told = (
+        "SELECT call, sum(kind IN ('admitted', 'held', 'refused')) AS decided,"
+        " sum(kind IN ('settled', 'recovered')) AS settled, sum(kind = 'left') AS went,"
+        " max(CASE WHEN kind IN ('settled', 'recovered')"
+        " THEN json_extract(data, '$.cost_nano_usd') END) AS cost"
+        " FROM audit WHERE call IS NOT NULL GROUP BY call"
+    )
     for row in ledger.rows(
-        "SELECT id, state FROM calls WHERE NOT EXISTS (SELECT 1 FROM audit"
-        " WHERE audit.call = calls.id AND kind IN ('admitted', 'held', 'refused'))"
+        f"WITH told AS ({told}) SELECT id, state, cost_nano_usd, decided, settled, went, cost"
+        " FROM calls LEFT JOIN told ON told.call = calls.id"
+        " WHERE decided IS NULL OR decided = 0 OR settled != (state = 'settled')"
+        " OR (state = 'left' AND went = 0) OR cost IS NOT cost_nano_usd"
     ):
-        yield _of_call(row, "record", "was decided without a record")
+        if not row["decided"]:
+            yield _of_call(row, "record", "was decided without a record")
+        elif row["settled"] != (row["state"] == "settled"):
+            wrong = f"is {row['state']} and was settled {row['settled']} times"
+            yield _of_call(row, "record", wrong)
+        elif row["cost"] != row["cost_nano_usd"]:
+            wrong = f"cost {row['cost_nano_usd']}, and the record says {row['cost']}"
+            yield _of_call(row, "record", wrong)
+        else:
+            yield _of_call(row, "record", "was left without a record")
     for row in ledger.rows(
-        "SELECT id, state FROM calls WHERE state IN ('settled', 'left') AND NOT EXISTS"
-        " (SELECT 1 FROM audit WHERE audit.call = calls.id"
-        " AND kind IN ('settled', 'recovered', 'left'))"
-    ):
-        yield _of_call(row, "record", f"was {row['state']} without a record")
-    for row in ledger.rows(
-        "SELECT calls.id, calls.cost_nano_usd AS cost,"
-        " json_extract(data, '$.cost_nano_usd') AS told FROM audit JOIN calls ON calls.id = audit.call"
-        " WHERE kind IN ('settled', 'recovered')"
-        " AND (state != 'settled' OR told IS NOT calls.cost_nano_usd)"
-    ):
-        yield _of_call(row, "record", f"cost {row['cost']}, and the record says {row['told']}")
-    for row in ledger.rows(
-        "SELECT call AS id, count(*) AS n FROM audit WHERE kind IN ('settled', 'recovered')"
-        " GROUP BY call HAVING count(*) > 1"
-    ):
-        yield _of_call(row, "record", f"was settled {row['n']} times")
-    for row in ledger.rows(
-        "SELECT audit.call AS id FROM audit LEFT JOIN calls ON calls.id = audit.call"
-        " WHERE audit.call IS NOT NULL AND calls.id IS NULL GROUP BY audit.call"
+        "SELECT DISTINCT audit.call AS id FROM audit LEFT JOIN calls ON calls.id = audit.call"
+        " WHERE audit.call IS NOT NULL AND calls.id IS NULL"
     ):
         yield _of_call(row, "record", "is in the record and has no row")
 
@@ -133,14 +133,14 @@ def _reservations(ledger: Ledger) -> Iterator[Finding]:
         " OR done.amount_nano_usd > pending.amount_nano_usd)"
     ):
         yield _of_transfer(row, "reservation", "does not match the reservation that it resolves")
-    open_parts = (
-        "(SELECT count(*) FROM transfers AS pending WHERE pending.call = calls.id"
-        " AND kind = 'pending' AND NOT EXISTS"
-        " (SELECT 1 FROM transfers WHERE resolves = pending.id))"
+    unresolved = (
+        "SELECT call, count(*) AS n FROM transfers AS pending WHERE kind = 'pending'"
+        " AND NOT EXISTS (SELECT 1 FROM transfers WHERE resolves = pending.id) GROUP BY call"
     )
     for row in ledger.rows(
-        f"SELECT id, state, {open_parts} AS parts, CASE WHEN state IN ('held', 'forwarded')"
-        " THEN subjects ELSE 0 END AS expected FROM calls WHERE parts != expected"
+        f"WITH unresolved AS ({unresolved}) SELECT id, state, coalesce(n, 0) AS parts,"
+        " CASE WHEN state IN ('held', 'forwarded') THEN subjects ELSE 0 END AS expected"
+        " FROM calls LEFT JOIN unresolved ON unresolved.call = calls.id WHERE parts != expected"
     ):
         wrong = f"is {row['state']} with {row['parts']} open reservations, not {row['expected']}"
         yield _of_call(row, "reservation", wrong)
@@ -165,8 +165,7 @@ def _amounts(ledger: Ledger) -> Iterator[Finding]:
 def _costs(ledger: Ledger) -> Iterator[Finding]:
     """What a call cost is what was booked for it, on each of its subjects."""
     booked = (
-        "SELECT call, subject, sum(amount_nano_usd) AS amount,"
-        " sum(kind = 'post') + sum(kind = 'overrun') AS parts"
+        "SELECT call, subject, sum(amount_nano_usd) AS amount"
         " FROM transfers WHERE kind IN ('post', 'overrun') GROUP BY call, subject"
     )
     for row in ledger.rows(
@@ -177,8 +176,9 @@ def _costs(ledger: Ledger) -> Iterator[Finding]:
         wrong = f"cost {row['cost']}, and {row['amount']} is booked on {row['subject']}"
         yield _of_call(row, "cost", wrong)
     for row in ledger.rows(
-        f"WITH booked AS ({booked}) SELECT id, subjects, (SELECT count(*) FROM booked"
-        " WHERE booked.call = calls.id) AS found FROM calls"
+        f"WITH booked AS ({booked}), counted AS (SELECT call, count(*) AS n FROM booked"
+        " GROUP BY call) SELECT id, subjects, coalesce(n, 0) AS found"
+        " FROM calls LEFT JOIN counted ON counted.call = calls.id"
         " WHERE state = 'settled' AND outcome != 'not_sent' AND found != subjects"
     ):
         wrong = f"counts on {row['subjects']} subjects and is booked on {row['found']}"
@@ -186,18 +186,40 @@ def _costs(ledger: Ledger) -> Iterator[Finding]:
 
 
 def _balances(ledger: Ledger) -> Iterator[Finding]:
-    names = ("spent_nano_usd", "reserved_nano_usd", "calls", "credit_nano_usd")
-    for row in ledger.rows("SELECT * FROM balances"):
-        place = f"{row['subject']} {row['window']} {row['starts_ns']}"
-        span = (row["subject"], row["starts_ns"], row["ends_ns"])
-        sums = [
-            *next(ledger.rows(SUMS, span)).values(),
-            *next(ledger.rows(CREDIT, (row["subject"], row["window"], row["starts_ns"]))).values(),
-        ]
-        for name, total in zip(names, sums, strict=True):
-            if row[name] != total:
-                wrong = f"{place}: {name} is {row[name]}, and the transfers come to {total}."
-                yield Finding("balance", wrong, place)
+    """Every balance is the sum of its transfers; one pass over them for each span of time."""
+    for span in ledger.rows("SELECT DISTINCT starts_ns, ends_ns FROM balances"):
+        bounds = (span["starts_ns"], span["ends_ns"])
+        sums = {
+            row.pop("subject"): row
+            for row in ledger.rows(
+                f"SELECT subject, {SUMS} FROM transfers WHERE booked_ns >= ? AND booked_ns < ?"
+                " AND credit_window IS NULL GROUP BY subject",
+                bounds,
+            )
+        }
+        for row in ledger.rows(
+            "SELECT * FROM balances WHERE starts_ns = ? AND ends_ns = ?", bounds
+        ):
+            account = (row["subject"], row["window"], row["starts_ns"])
+            credit = next(ledger.rows(CREDIT, account))
+            yield from _balance(row, {**_NOTHING, **sums.get(row["subject"], {}), **credit})
+    for row in ledger.rows(
+        "SELECT DISTINCT subject FROM transfers WHERE credit_window IS NULL AND subject NOT IN"
+        " (SELECT subject FROM balances WHERE window = 'total')"
+    ):
+        yield Finding("balance", f"{row['subject']} has transfers and no total.", row["subject"])
+
+
+_NOTHING = {"spent": 0, "reserved": 0, "calls": 0}
+
+
+def _balance(row: Mapping[str, Any], sums: Mapping[str, int]) -> Iterator[Finding]:
+    place = f"{row['subject']} {row['window']} {row['starts_ns']}"
+    for name, total in sums.items():
+        said = row["calls" if name == "calls" else f"{name}_nano_usd"]
+        if said != total:
+            wrong = f"{place}: {name} is {said}, and the transfers come to {total}."
+            yield Finding("balance", wrong, place)
 
 
 def _of_call(row: Mapping[str, Any], check: str, wrong: str) -> Finding:

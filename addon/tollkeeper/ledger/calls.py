@@ -17,7 +17,7 @@ STATES = {Effect.ALLOW: "forwarded", Effect.CHANGE: "forwarded", Effect.HOLD: "h
 
 _ADMITTED = (
     "id, at_ns, booked_ns, agent, team, run, provider, model, operation, stream, state, effect,"
-    " codes, subjects, worst_nano_usd, expected_nano_usd, bound_input_tokens, bound_output_tokens,"
+    " codes, subjects, reservation, worst_nano_usd, expected_nano_usd, bound_input_tokens, bound_output_tokens,"
     " settled_ns, price_source, approval, consumed, model_key, prefix, owner"
 )
 _COLUMNS = _ADMITTED.split(", ")
@@ -28,7 +28,7 @@ _UPSERT = (
 )
 
 _OPEN = (
-    "id, state, agent, booked_ns, worst_nano_usd, bound_input_tokens, bound_output_tokens,"
+    "id, state, agent, booked_ns, subjects, reservation, worst_nano_usd, bound_input_tokens, bound_output_tokens,"
     " price_source, approval, model_key, prefix, owner"
 )
 
@@ -41,6 +41,8 @@ class OpenCall:
     state: str
     agent: str
     booked_ns: int
+    subjects: int
+    reservation: int | None
     worst_nano_usd: int
     bound_input_tokens: int
     bound_output_tokens: int
@@ -69,6 +71,7 @@ def write_admitted(
     case: Case,
     principal: Principal,
     decision: Decision,
+    reservation: int | None,
     facts: dict[str, Any],
     approval: str | None,
     owner: str,
@@ -83,8 +86,8 @@ def write_admitted(
             call, now_ns, now_ns, principal.agent, facts.get("team"), principal.run,
             facts.get("provider"), facts.get("model"), facts.get("operation"),
             bool(facts.get("stream")), STATES[decision.effect], decision.effect.name.lower(),
-            canonical([reason.code for reason in decision.reasons]),
-            0 if denied else len(decision.subjects), decision.reserve_nano_usd,
+            canonical([reason.code for reason in decision.reasons]) if decision.reasons else "[]",
+            0 if denied else len(decision.subjects), reservation, decision.reserve_nano_usd,
             decision.expected_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
             now_ns if denied else None, decision.price_source, approval, decision.consumes,
             case.model_key, prefixes[0] if prefixes else None, owner,

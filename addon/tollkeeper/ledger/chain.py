@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from json.encoder import encode_basestring_ascii as _quoted
 from typing import Any
 
 GENESIS = "0" * 64
@@ -34,5 +35,6 @@ def link(
         previous: The hash of row ``seq - 1``, ``GENESIS`` for the first.
         data: Canonical JSON already; it goes into the array as it stands.
     """
-    head = _canonical([seq, at_ns, kind, actor, call])
-    return hashlib.sha256(f"{previous}\n{head[:-1]},{data}]".encode()).hexdigest()
+    about = "null" if call is None else _quoted(call)
+    row = f"[{seq},{at_ns},{_quoted(kind)},{_quoted(actor)},{about},{data}]"
+    return hashlib.sha256(f"{previous}\n{row}".encode()).hexdigest()

@@ -17,12 +17,15 @@ LEASE_NS = 90 * NS_PER_SECOND
 
 _RENEW_NS = LEASE_NS // 6
 
+_FORGET_NS = 3600 * NS_PER_SECOND  # looking for old prefixes reads them all
+
 
 class Housekeeping(Journal):
     """The part of the ledger that is about processes, not calls."""
 
     _owner: str
     _renewed_ns = 0
+    _forgot_ns = 0
 
     def take_lease(self, owner: str, now_ns: int) -> None:
         """Say that this process lives; what it admits carries its name.
@@ -62,7 +65,10 @@ class Housekeeping(Journal):
         """Drop rate entries and billed prefixes that no longer matter; checkpoint the log."""
         with self.transaction() as connection:
             rates.forget(connection, now_ns)
-            learning.forget(connection, now_ns)
+            if forget_prefixes := now_ns - self._forgot_ns >= _FORGET_NS:
+                learning.forget(connection, now_ns)
+        if forget_prefixes:
+            self._forgot_ns = now_ns
         self._read("PRAGMA wal_checkpoint(PASSIVE)")
 
 

@@ -2,6 +2,9 @@
 
 Amounts are integer nano-USD, points in time nanoseconds since the Unix epoch, JSON is text. A migration
 that has been released is never edited: what changes is the next number, and ``SCHEMA_VERSION`` with it.
+
+An admission costs what it writes, page by page (about 6 µs each), so an index is here only where a
+decision or a settlement needs it; reports may scan.
 """
 
 from __future__ import annotations
@@ -46,7 +49,7 @@ _FIRST = (
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX tokens_of_agent ON tokens(agent)",
-    # One row a call, as it stands now. The record of how it came to that is `audit`.
+    # One row a call, as it stands now; ids sort by time. How it came to that is in `audit`.
     """
     CREATE TABLE calls (
         id TEXT PRIMARY KEY,
@@ -63,6 +66,7 @@ _FIRST = (
         effect TEXT NOT NULL,            -- allow, hold or deny, of the last admission
         codes TEXT NOT NULL,             -- JSON array of the reasons' codes, strictest first
         subjects INTEGER NOT NULL,       -- on how many subjects it counts
+        reservation INTEGER,             -- the first of as many consecutive pending transfers
         worst_nano_usd INTEGER NOT NULL, -- what was reserved on each of them
         expected_nano_usd INTEGER,       -- predicted from history; NULL when unknown
         bound_input_tokens INTEGER NOT NULL,
@@ -79,16 +83,17 @@ _FIRST = (
         settled_ns INTEGER,              -- when it was settled, refused or left
         price_source TEXT,               -- where its price is from; NULL without a price
         approval TEXT,                   -- the approval it waits on or was refused by
-        consumed TEXT UNIQUE,            -- the approval it used up: one verdict, one forward
+        consumed TEXT,                   -- the approval it used up
         model_key TEXT NOT NULL,         -- provider/model for history; empty for free calls
         prefix TEXT,                     -- digest of its whole conversation, for the input bound
         owner TEXT NOT NULL              -- the process that answers for it (leases.owner)
     ) STRICT, WITHOUT ROWID
     """,
-    "CREATE INDEX calls_by_time ON calls(at_ns)",
     "CREATE INDEX calls_of_run ON calls(run, at_ns)",
     "CREATE INDEX open_calls ON calls(owner) WHERE state IN ('held', 'forwarded')",
     "CREATE INDEX held_calls ON calls(approval) WHERE state = 'held'",
+    # One verdict, one forward.
+    "CREATE UNIQUE INDEX used_once ON calls(consumed) WHERE consumed IS NOT NULL",
     # Money and quota. Rows are never edited. The balance of an account is the sum over its subject
     # and window: spent = post + overrun, reserved = pending - released, calls = sum of calls,
     # credit = credit + correction of its own window.
@@ -111,11 +116,12 @@ _FIRST = (
         CHECK ((resolves IS NOT NULL) = (kind IN ('post', 'void')))
     ) STRICT
     """,
-    "CREATE INDEX transfers_of_subject ON transfers(subject, booked_ns)",
-    "CREATE INDEX transfers_of_call ON transfers(call)",
+    "CREATE INDEX transfers_by_time ON transfers(booked_ns)",
+    "CREATE INDEX credits ON transfers(subject) WHERE credit_window IS NOT NULL",
     "CREATE UNIQUE INDEX resolved_once ON transfers(resolves) WHERE resolves IS NOT NULL",
-    # Sums of transfers for windows that some decision asked for; made when first asked for and kept
-    # up to date in the transaction of each transfer from then on.
+    # Sums of transfers, kept up to date in the transaction of each transfer. Every subject has its
+    # row for `total` from its first transfer on; rows for other windows are made, from the transfers,
+    # when a decision first asks for them.
     """
     CREATE TABLE balances (
         subject TEXT NOT NULL,
@@ -126,6 +132,7 @@ _FIRST = (
         reserved_nano_usd INTEGER NOT NULL,
         calls INTEGER NOT NULL,          -- admitted and not voided
         credit_nano_usd INTEGER NOT NULL,
+        last_ns INTEGER NOT NULL,        -- the latest booked_ns; 0 before the first reservation
         PRIMARY KEY (subject, ends_ns, window, starts_ns)
     ) STRICT, WITHOUT ROWID
     """,
@@ -194,7 +201,6 @@ _FIRST = (
         PRIMARY KEY (agent, model_key, digest)
     ) STRICT, WITHOUT ROWID
     """,
-    "CREATE INDEX billed_prefixes_by_age ON billed_prefixes(at_ns)",
     """
     CREATE TABLE history (
         agent TEXT NOT NULL,
@@ -227,7 +233,6 @@ _FIRST = (
         hash TEXT NOT NULL
     ) STRICT
     """,
-    "CREATE INDEX audit_of_call ON audit(call) WHERE call IS NOT NULL",
     # Lines of the spool that are in the record already.
     """
     CREATE TABLE spooled (

@@ -91,55 +91,54 @@ def charge(
 
 def free(connection: sqlite3.Connection, call: str, subjects: Sequence[str]) -> None:
     """Give the slots back; a call that has none is no error."""
-    connection.executemany(
-        "DELETE FROM slots WHERE subject = ? AND call = ?",
-        [(subject, call) for subject in subjects],
+    connection.execute(
+        f"DELETE FROM slots WHERE subject IN ({_marks(subjects)}) AND call = ?", (*subjects, call)
     )
 
 
 def correct(
-    connection: sqlite3.Connection, call: str, subjects: Sequence[str], at_ns: int, tokens: int
-) -> None:
-    """Put what was used in the place of what was bound, at the time of the admission."""
-    _change(connection, call, subjects, at_ns, tokens)
-
-
-def take_back(
-    connection: sqlite3.Connection, call: str, subjects: Sequence[str], at_ns: int
-) -> None:
-    """Forget the admission: nothing of it reached the provider."""
-    _change(connection, call, subjects, at_ns, None)
-
-
-def _change(
     connection: sqlite3.Connection,
     call: str,
     subjects: Sequence[str],
     at_ns: int,
-    tokens: int | None,
+    *,
+    charged_tokens: int,
+    used_tokens: int,
 ) -> None:
-    second = at_ns // NS_PER_SECOND
-    for subject in subjects:
-        key = (subject, at_ns, call)
-        row = connection.execute(
-            "SELECT tokens FROM rate_events WHERE subject = ? AND at_ns = ? AND call = ?", key
-        ).fetchone()
-        if row is None or row[0] == tokens:
-            continue
-        if tokens is None:
-            connection.execute(
-                "DELETE FROM rate_events WHERE subject = ? AND at_ns = ? AND call = ?", key
-            )
-        else:
-            connection.execute(
-                "UPDATE rate_events SET tokens = ? WHERE subject = ? AND at_ns = ? AND call = ?",
-                (tokens, *key),
-            )
-        connection.execute(
-            "UPDATE rate_seconds SET tokens = tokens + ?, admissions = admissions - ?"
-            " WHERE subject = ? AND second = ?",
-            ((tokens or 0) - row[0], tokens is None, subject, second),
-        )
+    """Put what was used in the place of what was charged, at the time of the admission.
+
+    What is too old to be kept any more is gone from both tables, so that nothing happens.
+    """
+    marks = _marks(subjects)
+    connection.execute(
+        f"UPDATE rate_events SET tokens = ? WHERE subject IN ({marks}) AND at_ns = ? AND call = ?",
+        (used_tokens, *subjects, at_ns, call),
+    )
+    connection.execute(
+        f"UPDATE rate_seconds SET tokens = tokens + ? WHERE subject IN ({marks}) AND second = ?",
+        (used_tokens - charged_tokens, *subjects, at_ns // NS_PER_SECOND),
+    )
+
+
+def take_back(
+    connection: sqlite3.Connection,
+    call: str,
+    subjects: Sequence[str],
+    at_ns: int,
+    *,
+    charged_tokens: int,
+) -> None:
+    """Forget the admission: nothing of it reached the provider."""
+    marks = _marks(subjects)
+    connection.execute(
+        f"DELETE FROM rate_events WHERE subject IN ({marks}) AND at_ns = ? AND call = ?",
+        (*subjects, at_ns, call),
+    )
+    connection.execute(
+        "UPDATE rate_seconds SET tokens = tokens - ?, admissions = admissions - 1"
+        f" WHERE subject IN ({marks}) AND second = ?",
+        (charged_tokens, *subjects, at_ns // NS_PER_SECOND),
+    )
 
 
 def forget(connection: sqlite3.Connection, now_ns: int) -> None:
@@ -156,3 +155,7 @@ def forget(connection: sqlite3.Connection, now_ns: int) -> None:
         "DELETE FROM rate_seconds WHERE subject = ? AND second < ?",
         [(subject, second) for (subject,) in old],
     )
+
+
+def _marks(subjects: Sequence[str]) -> str:
+    return ", ".join("?" * len(subjects))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from dataclasses import asdict
+from dataclasses import fields
 from typing import Any
 
 from tollkeeper.domain import Basis, Outcome, Settlement, Usage
@@ -12,11 +12,13 @@ from tollkeeper.ledger.calls import OpenCall, write_left, write_settled
 from tollkeeper.ledger.journal import append
 
 _NO_USAGE = Usage()
+_USAGE = tuple(field.name for field in fields(Usage))
 
 
 def let_go(connection: sqlite3.Connection, call: OpenCall, now_ns: int) -> None:
     """Void what a held call has reserved."""
-    accounts.void(connection, call.id, accounts.pendings(connection, call.id), now_ns)
+    reservations = accounts.pendings(connection, call.reservation, call.subjects)
+    accounts.void(connection, call.id, reservations, now_ns)
     write_left(connection, call.id, now_ns)
 
 
@@ -29,18 +31,25 @@ def resolve(
     actor: str,
 ) -> None:
     """Book the settlement of an open call in the windows of its admission."""
-    reservations = accounts.pendings(connection, call.id)
+    reservations = accounts.pendings(connection, call.reservation, call.subjects)
     subjects = [pending.subject for pending in reservations]
-    rates.free(connection, call.id, subjects)
+    charged = call.bound_input_tokens + call.bound_output_tokens
+    at_ns, was_charged = call.booked_ns, call.state == "forwarded"
+    if was_charged:
+        rates.free(connection, call.id, subjects)
     if settlement.outcome is Outcome.NOT_SENT:
         cost: int | None = 0
         accounts.void(connection, call.id, reservations, now_ns)
-        rates.take_back(connection, call.id, subjects, call.booked_ns)
+        if was_charged:
+            rates.take_back(connection, call.id, subjects, at_ns, charged_tokens=charged)
     else:
         cost = _cost(call, settlement)
         accounts.post(connection, call.id, reservations, cost or 0, now_ns)
-        tokens = _tokens(call, settlement)
-        rates.correct(connection, call.id, subjects, call.booked_ns, tokens)
+        used = _tokens(call, settlement)
+        if was_charged and used != charged:
+            rates.correct(
+                connection, call.id, subjects, at_ns, charged_tokens=charged, used_tokens=used
+            )
         _learn(connection, call, settlement, now_ns)
     write_settled(connection, call.id, settlement, cost, now_ns)
     kind = "recovered" if settlement.outcome is Outcome.RECOVERED else "settled"
@@ -95,7 +104,8 @@ def _facts(call: OpenCall, settlement: Settlement, cost: int | None) -> dict[str
         "reserved_nano_usd": call.worst_nano_usd,
     }
     if settlement.usage != _NO_USAGE:
-        facts["usage"] = {name: value for name, value in asdict(settlement.usage).items() if value}
+        known = ((name, getattr(settlement.usage, name)) for name in _USAGE)
+        facts["usage"] = {name: value for name, value in known if value}
     if settlement.status is not None:
         facts["status"] = settlement.status
     if settlement.note:

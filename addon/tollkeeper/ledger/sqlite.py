@@ -102,12 +102,19 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
             if decision.effect is Effect.HOLD and approval is not snapshot.approval:
                 assert approval is not None
                 ask(connection, approval, body)
+            stands = decision.effect is not Effect.DENY and decision.subjects
+            reservation = accounts.next_transfer(connection) if stands else None
             write_admitted(
-                connection, call, case, principal, decision, facts,
+                connection, call, case, principal, decision, reservation, facts,
                 approval.id if approval else None, self._owner, now_ns,
             )  # fmt: skip
-            if decision.effect is not Effect.DENY:
-                _reserve(connection, call, decision, snapshot.approval, now_ns)
+            if reservation is not None:
+                accounts.reserve(
+                    connection, call, decision.subjects, decision.reserve_nano_usd, reservation,
+                    now_ns,
+                )  # fmt: skip
+            if decision.effect < Effect.HOLD:
+                _release(connection, call, decision, snapshot.approval, now_ns)
             append(
                 connection, _KINDS[decision.effect], principal.agent, call,
                 _told(facts, principal, decision, approval), now_ns,
@@ -221,16 +228,14 @@ def _concerned(
     return met if any(reason.code in _ANSWERS for reason in decision.reasons) else None
 
 
-def _reserve(
+def _release(
     connection: sqlite3.Connection,
     call: str,
     decision: Decision,
     met: Approval | None,
     now_ns: int,
 ) -> None:
-    accounts.reserve(connection, call, decision.subjects, decision.reserve_nano_usd, now_ns)
-    if decision.effect is Effect.HOLD:
-        return
+    """The call goes out: rates are charged, slots taken, the approval that it consumes used up."""
     if decision.consumes is not None:
         if met is None or met.id != decision.consumes or met.state != "approved":
             raise LedgerError("A decision uses up an approval that nobody gave.")

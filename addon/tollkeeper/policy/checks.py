@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -14,10 +14,11 @@ from tollkeeper.core.tiers import base_name
 from tollkeeper.domain import Code
 from tollkeeper.facts.tables import read_table
 from tollkeeper.policy.conditions import impossible, texts
-from tollkeeper.policy.match import is_glob, model_names
+from tollkeeper.policy.match import model_names
 from tollkeeper.policy.model import LimitsEntry, RuleEntry
 from tollkeeper.policy.problems import Steps, suggestion
 from tollkeeper.policy.sources import Checked
+from tollkeeper.policy.values import is_glob
 
 
 def check_sense(checked: Checked) -> None:
@@ -39,14 +40,16 @@ def _aliases(checked: Checked) -> None:
         if alias.provider not in checked.providers:
             checked.error(
                 f"unknown provider '{alias.provider}'{suggestion(alias.provider, checked.providers)}",
-                *way, "provider",
+                *way,
+                "provider",
             )
         if is_glob(alias.model):
             checked.error("an alias stands for one model, not for a pattern", *way, "model")
-        if alias.model in checked.names["models"] - {name}:
+        if alias.model in checked.names("models") - {name}:
             checked.warn(
                 f"'{alias.model}' is an alias too; it is not followed, but sent as it stands",
-                *way, "model",
+                *way,
+                "model",
             )
 
 
@@ -64,7 +67,10 @@ def _tiers(checked: Checked) -> None:
                 checked.error(
                     f"model '{model}' is in tier '{other}' already "
                     f"({checked.line('tiers', first[0], 'models', first[1])})",
-                    "tiers", number, "models", index,
+                    "tiers",
+                    number,
+                    "models",
+                    index,
                 )
     _crossing_globs(checked, models)
 
@@ -88,7 +94,10 @@ def _crossing_globs(checked: Checked, models: Mapping[str, tuple[int, int]]) -> 
                 other = checked.entry.tiers[fits[0][1][0]].name
                 checked.error(
                     f"model '{model}' fits '{glob}' and also '{fits[0][0]}' of tier '{other}'",
-                    "tiers", tier, "models", index,
+                    "tiers",
+                    tier,
+                    "models",
+                    index,
                 )
 
 
@@ -97,21 +106,22 @@ def known_models() -> tuple[str, ...]:
     """The models that the price catalogue knows at the built-in providers."""
     wanted = {one.catalogue for one in facts.providers().values()}
     return tuple(
-        dict.fromkeys(
-            model.id for one in _catalogue if one.id in wanted for model in one.models
-        )
+        dict.fromkeys(model.id for one in _catalogue if one.id in wanted for model in one.models)
     )
 
 
 def _teams(checked: Checked) -> None:
-    teams = checked.names["teams"]
+    teams = checked.names("teams")
     for name, agent in checked.entry.agents.items():
         if agent.team is None:
             continue
         if name == "default":
             checked.error(
                 "agents that are not named are in no team; name the members of a team one by one",
-                "agents", name, "team", key=True,
+                "agents",
+                name,
+                "team",
+                key=True,
             )
         elif agent.team not in teams:
             close = suggestion(agent.team, teams) or "; there are no teams"
@@ -130,25 +140,32 @@ def _refusals(checked: Checked) -> None:
             if family not in families:
                 checked.error(
                     f"unknown client family '{family}'{suggestion(family, families)}",
-                    "refusals", code, family, key=True,
+                    "refusals",
+                    code,
+                    family,
+                    key=True,
                 )
 
 
 def _rules(checked: Checked) -> None:
     seen: dict[str, int] = {}
+    known = _known_names(checked)
+    callable_models = _model_lists(checked)
     for number, rule in enumerate(checked.entry.rules):
         first = seen.setdefault(rule.name, number)
         if first != number:
             checked.error(
                 f"duplicate rule '{rule.name}'; it stands in {checked.line('rules', first)} already",
-                "rules", number, "name",
+                "rules",
+                number,
+                "name",
             )
         _effects(checked, number, rule)
         for name, why in impossible(rule.call):
             checked.warn(f"this rule can never match: {why}", "rules", number, "call", name)
-        for name, known in _known_names(checked).items():
-            _names(checked, number, name, getattr(rule.call, name), known)
-        _allowed_model(checked, number, rule)
+        for name, names in known.items():
+            _names(checked, number, name, getattr(rule.call, name), names)
+        _allowed_model(checked, number, rule, callable_models)
 
 
 def _effects(checked: Checked, number: int, rule: RuleEntry) -> None:
@@ -160,18 +177,21 @@ def _effects(checked: Checked, number: int, rule: RuleEntry) -> None:
     elif len(written) > 1:
         checked.error(
             f"rule '{rule.name}' has {len(written)} effects, {' and '.join(written)}; expected one",
-            "rules", number, written[1], key=True,
+            "rules",
+            number,
+            written[1],
+            key=True,
         )
 
 
-def _known_names(checked: Checked) -> dict[str, Callable[[], frozenset[str]]]:
+def _known_names(checked: Checked) -> dict[str, frozenset[str]]:
     """What a field can be; fields that anybody may fill are not here."""
     return {
-        "agent": lambda: checked.names["agents"] - {"default"},
-        "team": lambda: checked.names["teams"],
-        "provider": lambda: checked.providers,
-        "tier": lambda: frozenset(tier.name for tier in checked.entry.tiers),
-        "operation": _operations,
+        "agent": checked.names("agents") - {"default"},
+        "team": checked.names("teams"),
+        "provider": checked.providers,
+        "tier": frozenset(tier.name for tier in checked.entry.tiers),
+        "operation": _operations(),
     }
 
 
@@ -181,33 +201,43 @@ def _operations() -> frozenset[str]:
     return frozenset(fact.operation for api in apis for fact in facts.endpoints(api))
 
 
-def _names(
-    checked: Checked, number: int, name: str, condition: Any, known: Callable[[], frozenset[str]]
-) -> None:
+def _names(checked: Checked, number: int, name: str, condition: Any, names: frozenset[str]) -> None:
     for way, text in texts(condition):
-        names = known()
         if text in names or (is_glob(text) and any(fnmatchcase(one, text) for one in names)):
             continue
         close = suggestion(text, names)
         checked.warn(
             f"this policy knows no {name} '{text}', so this never matches{close}",
-            "rules", number, "call", name, *way,
+            "rules",
+            number,
+            "call",
+            name,
+            *way,
         )
 
 
-def _allowed_model(checked: Checked, number: int, rule: RuleEntry) -> None:
-    lists = _model_lists(checked)
+def _allowed_model(
+    checked: Checked, number: int, rule: RuleEntry, lists: list[list[str] | None]
+) -> None:
     for way, text in texts(rule.call.model):
         alias = checked.entry.models.get(text)
         if alias is not None:
             checked.warn(
                 f"'{text}' is an alias; rules see the model that it stands for, '{alias.model}'",
-                "rules", number, "call", "model", *way,
+                "rules",
+                number,
+                "call",
+                "model",
+                *way,
             )
         elif not any(_overlap(text, allowed) for allowed in lists):
             checked.warn(
                 f"no agent may call model '{text}', so this never matches",
-                "rules", number, "call", "model", *way,
+                "rules",
+                number,
+                "call",
+                "model",
+                *way,
             )
 
 
@@ -247,4 +277,3 @@ def _overlap(text: str, allowed: list[str] | None) -> bool:
         for one in allowed
         for name in names
     )
-

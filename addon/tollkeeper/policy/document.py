@@ -187,7 +187,9 @@ class _Reader:
                 if self.root is not None:
                     raise self.broken(event, "expected one YAML document, found a second one")
                 if event.version not in (None, (1, 2)):
-                    raise self.broken(event, "expected YAML 1.2, found a directive for another version")
+                    raise self.broken(
+                        event, "expected YAML 1.2, found a directive for another version"
+                    )
             case yaml.AliasEvent():
                 self.add(self.alias(event), event)
             case yaml.ScalarEvent():
@@ -371,7 +373,7 @@ def shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, Decimal)):
-        return f"the number {value}"
+        return f"the number {value:f}" if isinstance(value, Decimal) else f"the number {value}"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):

@@ -30,7 +30,7 @@ from tollkeeper.domain import (
     Principal,
     Window,
 )
-from tollkeeper.policy.model import ExampleEntry, Expect, Given, GivenCall
+from tollkeeper.policy.model import ExampleEntry, Expect, Given, GivenCall, Situation
 from tollkeeper.policy.paper import TOKEN, PaperBooks
 from tollkeeper.policy.problems import suggestion
 
@@ -68,31 +68,46 @@ def failures(policy: Policy, examples: Sequence[ExampleEntry]) -> list[tuple[int
 
 
 def decide(
-    policy: Policy, given: Given, book: PriceBook | None = None
+    policy: Policy, given: Given, book: PriceBook | None = None, now_ns: int | None = None
 ) -> tuple[CallCase, Decision]:
     """Ask a policy about a call as an example describes it.
+
+    Args:
+        now_ns: When, instead of the example's own time and weekday.
 
     Raises:
         UnknownPlaceError: It cannot be said where the call would go.
     """
     book = book or PriceBook(policy)
-    now_ns = instant_ns(given.call, policy.timezone)
+    if now_ns is None:
+        now_ns = instant_ns(given.call, policy.timezone)
     call = call_of(policy, given.call, book, now_ns)
     provider, model = resolve(policy, call)
     sheet = book.sheet(provider, model, now_ns) if model else None
+    case = CallCase(
+        call, principal_of(given, policy, now_ns), policy, sheet, now_ns, said_by(given)
+    )
+    return case, books_of(given, policy).judge(case)
+
+
+def principal_of(given: Situation, policy: Policy, now_ns: int) -> Principal:
+    """Who calls; a run that is named is a minted one."""
     run = given.run or day_run(given.agent, now_ns, policy.timezone)
-    principal = Principal(given.agent, TOKEN, run, run_is_minted=given.run is not None)
-    case = CallCase(call, principal, policy, sheet, now_ns, _said(given))
-    books = PaperBooks(policy.timezone, opening=lambda account: _opening(given, account))
-    return case, books.judge(case)
+    return Principal(given.agent, TOKEN, run, run_is_minted=given.run is not None)
 
 
-def _said(given: Given) -> Mapping[str, str]:
+def books_of(given: Situation, policy: Policy) -> PaperBooks:
+    """Books that hold what is said to be spent."""
+    return PaperBooks(policy.timezone, opening=lambda account: _opening(given, account))
+
+
+def said_by(given: Situation) -> Mapping[str, str]:
+    """What the agent says of itself."""
     words = {name: getattr(given, name) for name in ("project", "step", "step_type", "priority")}
     return {name: word for name, word in words.items() if word is not None}
 
 
-def _opening(given: Given, account: Account) -> Balance:
+def _opening(given: Situation, account: Account) -> Balance:
     spent = given.spent_usd
     amount = spent if isinstance(spent, int) else getattr(spent, Window(account.window).value)
     return Balance(spent_nano_usd=amount, calls=given.requests_made)
@@ -181,7 +196,7 @@ _EFFECTS: Final = {
 
 def expectation(expect: Expect) -> str:
     """What was expected, in words."""
-    parts = [expect.effect]
+    parts: list[str] = [expect.effect]
     if expect.source is not None:
         parts.append(f"by {expect.source}")
     if expect.code is not None:

@@ -57,7 +57,9 @@ def load(path: Path) -> LoadedPolicy:
     trees = []
     digest = hashlib.sha256()
     for number, (name, data) in enumerate(sources):
-        digest.update(f"{len(name.name)}:{name.name}:{len(data)}:".encode() if path.is_dir() else b"")
+        digest.update(
+            f"{len(name.name)}:{name.name}:{len(data)}:".encode() if path.is_dir() else b""
+        )
         digest.update(data)
         tree, problems = read(data, str(name), number)
         report.add(problems, number)
@@ -122,36 +124,26 @@ def _merge_key(into: Node, key: str, node: Node, place: Place, report: Report) -
     elif key in _JOINED and isinstance(first.value, list) and isinstance(node.value, list):
         into.value[key] = Node([*first.value, *node.value], first.place)
     elif key in _SECTIONS and isinstance(first.value, dict) and isinstance(node.value, dict):
-        for name, entry in node.value.items():
-            if name in first.value:
-                there = first.keys[name]
-                report.error(
-                    node.keys[name],
-                    f"duplicate {shown(name)} in '{key}'; it stands in {there.path}:{there.line} already",
-                )
-            else:
-                first.value[name] = entry
-                first.keys[name] = node.keys[name]
+        into.value[key] = Node(first.value | node.value, first.place, first.keys | node.keys)
+        for name in first.value.keys() & node.value.keys():
+            there = first.keys[name]
+            report.error(
+                node.keys[name],
+                f"duplicate {shown(name)} in '{key}'; it stands in {there.path}:{there.line} already",
+            )
     elif key != "version" or first.value != node.value:
         there = into.keys[key]
         report.error(
-            place, f"'{key}' may stand in one file only; it stands in {there.path}:{there.line} already"
+            place,
+            f"'{key}' may stand in one file only; it stands in {there.path}:{there.line} already",
         )
 
 
 def _build(root: Node, digest: str, folder: Path, report: Report) -> LoadedPolicy:
-    names = {
-        section: frozenset(node.value)
-        for section in _SECTIONS
-        for node in [root.at(section)]
-        if node is not None and isinstance(node.value, dict)
-    }
     _secrets(root, report)
-    entry, root = _validated(root, report)
+    entry, valid = _validated(root, report)
     if entry is not None:
-        checked = Checked(
-            root, entry, {one: names.get(one, frozenset()) for one in _SECTIONS}, folder, report
-        )
+        checked = Checked(valid, entry, root, folder, report)
         check_sources(checked)
         check_sense(checked)
     if report or entry is None:

@@ -6,7 +6,8 @@ unknown price under a budget is refused there). Of a list fact (``tools_offered`
 element is enough, so ``not`` means that none matches. ``model`` also counts by its base name.
 
 Cheap conditions that tell most calls apart (whole texts, yes or no) are looked at first, regular
-expressions last. Everything is linear in the text, of which at most 64 KiB is looked at.
+expressions last. Everything is linear in the text, of which globs and regular expressions look at
+64 KiB at most.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pydantic import BaseModel
 
 from tollkeeper.core.tiers import base_name
 from tollkeeper.policy.matchers import CallMatch
-from tollkeeper.policy.values import compiled
+from tollkeeper.policy.values import compiled, glob_pattern, is_glob
 
 type Test = Callable[[Any], Any]
 """Truthy when a known value matches."""
@@ -29,10 +30,11 @@ type Test = Callable[[Any], Any]
 MAX_TEXT: Final = 64 * 1024
 """Characters of a text that a condition looks at; a call's prompt is no longer (``domain.Call``)."""
 
-_MOST_GLOB_TEXT: Final = 512
-"""Longer names are matched without being remembered, so that clients cannot fill the memory."""
+_SHORT_TEXT: Final = 512
+"""Characters up to which Python's own regular expressions are faster than RE2, and up to which a
+model's name is remembered: clients make names up and must not fill the memory."""
 
-_COST: Final = {"equal": 0, "flag": 0, "number": 1, "glob": 2, "pattern": 4}
+_COST: Final = {"equal": 0, "flag": 0, "number": 1, "glob": 2, "pattern": 4, "long": 8}
 _LONG_FIELDS: Final = frozenset({"prompt"})
 _LIST_FIELDS: Final = frozenset({"tools_offered"})
 _ALIASES: Final = {"not_": "not"}
@@ -46,7 +48,7 @@ def compile_call(match: CallMatch) -> tuple[Callable[[Mapping[str, Any]], bool],
         if condition is not None:
             cost, test = _test(condition)
             if name in _LONG_FIELDS:
-                cost, test = cost + 8, _bounded(test)
+                cost += _COST["long"]
             elif name in _LIST_FIELDS:
                 test = _any_element(condition)
             elif name == "model":
@@ -98,8 +100,15 @@ def _any_text(choices: Iterable[str]) -> tuple[int, Test]:
     globs = sorted(one for one in equal if is_glob(one))
     if not globs:
         return _COST["equal"], equal.__contains__
-    fits = re.compile("|".join(translate(glob) for glob in globs)).match
-    return _COST["glob"], lambda value: value in equal or fits(value)
+    short = re.compile("|".join(translate(glob) for glob in globs)).match
+    long = compiled("|".join(glob_pattern(glob) for glob in globs)).search
+
+    def fits(value: str) -> Any:
+        if len(value) <= _SHORT_TEXT:
+            return value in equal or short(value)
+        return value in equal or long(value[:MAX_TEXT])
+
+    return _COST["glob"], fits
 
 
 def _all_of(condition: BaseModel) -> tuple[int, Test]:
@@ -130,11 +139,8 @@ def _part(name: str, wanted: Any) -> tuple[int, Test]:
             inner_cost, inner = _test(wanted)
             return inner_cost, lambda value: not inner(value)
         case _:
-            return _COST["pattern"], compiled(wanted).search
-
-
-def _bounded(test: Test) -> Test:
-    return lambda value: test(value[:MAX_TEXT])
+            search = compiled(wanted).search
+            return _COST["pattern"], lambda value: search(value[:MAX_TEXT])
 
 
 def _any_element(condition: Any, of: Callable[[Any], Iterable[str]] = iter) -> Test:
@@ -164,14 +170,9 @@ def _negated(test: Test) -> Test:
 def _any_name(condition: Any) -> Test:
     test = _any_element(condition, model_names)
     remembered = lru_cache(maxsize=256)(test)
-    return lambda value: remembered(value) if len(value) <= _MOST_GLOB_TEXT else test(value)
+    return lambda value: remembered(value) if len(value) <= _SHORT_TEXT else test(value)
 
 
 def model_names(model: str) -> tuple[str, ...]:
     """The names that a model counts by: as written, without vendor, without release date."""
     return tuple(dict.fromkeys((model, model.rpartition("/")[2], base_name(model))))
-
-
-def is_glob(text: str) -> bool:
-    """Whether a text is a pattern and not just itself."""
-    return any(character in text for character in "*?[")

@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    Tag,
+    model_validator,
+)
 
-from tollkeeper.policy.values import Number, Pattern, TimeOfDay
+from tollkeeper.policy.values import Number, Pattern, TimeOfDay, advice, glob
 
-type Weekday = Literal[
-    "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"
-]
+type Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
 
 
 class Strict(BaseModel):
     """What every mapping of the language is: no unknown keys, no silent conversions."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
 
 
 def shape(value: Any) -> str:
@@ -28,10 +36,20 @@ def shape(value: Any) -> str:
     return "none" if value is None else "one"
 
 
-type Scalar = Annotated[str, Field(min_length=1, max_length=1000)]
+type Scalar = Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(glob)]
 
 
-class TextCondition(Strict):
+class Condition(Strict):
+    """Conditions on one field; all of them must hold, and there is at least one."""
+
+    @model_validator(mode="after")
+    def _has_content(self) -> Self:
+        if not self.model_fields_set:
+            raise advice("expected at least one condition, found none")
+        return self
+
+
+class TextCondition(Condition):
     """Conditions on text; all of them must hold."""
 
     matches: Pattern | None = None
@@ -40,7 +58,7 @@ class TextCondition(Strict):
     """Holds when this does not."""
 
 
-class NumberCondition(Strict):
+class NumberCondition(Condition):
     """Conditions on a number; all of them must hold."""
 
     over: Number | None = None
@@ -51,7 +69,7 @@ class NumberCondition(Strict):
     """Holds when this does not."""
 
 
-class TimeCondition(Strict):
+class TimeCondition(Condition):
     """Conditions on a time of day like 22:30; all of them must hold."""
 
     over: TimeOfDay | None = None
@@ -62,7 +80,7 @@ class TimeCondition(Strict):
     """Holds when this does not; ``not: {at_least: 06:00, under: 22:00}`` is the night."""
 
 
-class WeekdayCondition(Strict):
+class WeekdayCondition(Condition):
     """A condition on a day of the week."""
 
     not_: WeekdayMatch | None = Field(default=None, alias="not")
@@ -80,34 +98,54 @@ type TextMatch = Annotated[
     Annotated[Scalar, Tag("one")]
     | Annotated[list[Scalar], Field(min_length=1, max_length=1000), Tag("list")]
     | Annotated[TextCondition, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "text, a list of texts, or {matches, not}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "text, a list of texts, or {matches, not}"},
+    ),
 ]
 type NumberMatch = Annotated[
     Annotated[Number, Tag("one")]
     | Annotated[list[Number], Field(min_length=1, max_length=1000), Tag("list")]
     | Annotated[NumberCondition, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "a number or {over, under, at_least, at_most, not}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "a number or {over, under, at_least, at_most, not}"},
+    ),
 ]
 type TimeMatch = Annotated[
     Annotated[TimeOfDay, Tag("one")]
     | Annotated[list[TimeOfDay], Field(min_length=1, max_length=1000), Tag("list")]
     | Annotated[TimeCondition, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "a time like 22:30 or {over, under, at_least, at_most, not}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "a time like 22:30 or {over, under, at_least, at_most, not}"},
+    ),
 ]
 type WeekdayMatch = Annotated[
     Annotated[Weekday, Tag("one")]
     | Annotated[list[Weekday], Field(min_length=1, max_length=7), Tag("list")]
     | Annotated[WeekdayCondition, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "a day like monday, a list of days, or {not}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "a day like monday, a list of days, or {not}"},
+    ),
 ]
 type FlagMatch = Annotated[
     Annotated[bool, Tag("one")] | Annotated[FlagCondition, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "true or false"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "true or false"},
+    ),
 ]
 
 

@@ -7,7 +7,7 @@ the house is in ``compile.py``.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
@@ -217,18 +217,30 @@ class HoldTerms(Strict):
 
 type Deny = Annotated[
     Annotated[Text, Tag("one")] | Annotated[None, Tag("none")] | Annotated[DenyTerms, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "a message, {} or {message: …}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "a message, {} or {message: …}"},
+    ),
 ]
 type Hold = Annotated[
     Annotated[None, Tag("none")] | Annotated[HoldTerms, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "{} or {lapses_after: 1h, message: …}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "{} or {lapses_after: 1h, message: …}"},
+    ),
 ]
 type Allow = Annotated[
     Annotated[None, Tag("none")] | Annotated[AllowTerms, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "{}"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "{}"},
+    ),
 ]
 
 
@@ -280,16 +292,19 @@ class GivenSpent(Strict):
 
 type Spent = Annotated[
     Annotated[Usd, Tag("one")] | Annotated[GivenSpent, Tag("map")],
-    Discriminator(shape, custom_error_type="expected", custom_error_message="expected {what}",
-                  custom_error_context={"what": "an amount in USD, or amounts by window"}),
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={"what": "an amount in USD, or amounts by window"},
+    ),
 ]
 
 
-class Given(Strict):
-    """The situation of an example."""
+class Situation(Strict):
+    """Who calls, and what went before."""
 
     agent: AgentEntry
-    call: GivenCall
     run: Text | None = None
     project: Text | None = None
     step: Text | None = None
@@ -299,6 +314,28 @@ class Given(Strict):
     """Spent already on every budget of the call, or by window."""
     requests_made: Count = 0
     """Calls made already on every quota of the call."""
+
+
+class Given(Situation):
+    """The situation of an example, and the call."""
+
+    call: GivenCall
+
+
+class RawRequest(Strict):
+    """A request as it stands on the wire."""
+
+    url: Text
+    method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"] = "POST"
+    headers: dict[str, str] = Field(default_factory=dict, max_length=200)
+    body: str | dict[str, Any] = ""
+    """Text, or a mapping that is sent as JSON."""
+
+
+class GivenRequest(Situation):
+    """A situation, and a raw request in it."""
+
+    http: RawRequest
 
 
 type CodeName = Literal["policy_denied", "budget_exhausted", "rate_limited", "approval_pending"]
@@ -351,7 +388,9 @@ class PolicyEntry(Strict):
     """For every agent; its own entry can only tighten them."""
     agents: dict[AgentEntry, AgentLimitsEntry] = Field(default_factory=dict)
     rules: list[RuleEntry] = Field(default_factory=list, max_length=10_000)
-    refusals: dict[str, dict[str, Annotated[int, Field(ge=400, le=599)]]] = Field(default_factory=dict)
+    refusals: dict[str, dict[str, Annotated[int, Field(ge=400, le=599)]]] = Field(
+        default_factory=dict
+    )
     """HTTP status by code and client family, instead of the built-in one."""
     durability: Literal["process", "power"] = "process"
     """What the books survive: a crash of the process, or of the machine (slower)."""

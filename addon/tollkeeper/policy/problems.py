@@ -26,6 +26,13 @@ _EXPECTED: Final = {
     "list_type": "a list",
 }
 
+_LIKE: Final = {
+    "budget_usd": "amounts by window like {day: 5}",
+    "requests": "numbers by window like {month: 10000}",
+    "key": "{env: NAME} or {file: PATH}",
+}
+"""Mappings that people often write as a scalar."""
+
 _LEGS: Final = "the only leg of a rule is call"
 _EFFECTS: Final = "the effects of a rule are allow, deny and hold"
 _CALL_CONDITIONS: Final = "it is about paths, which a call has none of"
@@ -125,9 +132,15 @@ def report_invalid(
 
 def _mismatch(root: Node, way: Steps, what: str) -> str:
     node = root.at(*way)
-    if way[:1] == ("providers",) and way[-1:] == ("key",) and node is not None and isinstance(node.value, str):
+    if (
+        way[:1] == ("providers",)
+        and way[-1:] == ("key",)
+        and node is not None
+        and isinstance(node.value, str)
+    ):
         return KEY_ADVICE
     found = shown(node.value if node else None)
+    what = _LIKE.get(str(way[-1]), what) if way and what == "a mapping" else what
     named = next((f"'{step}': " for step in reversed(way) if isinstance(step, str)), "")
     return f"{named}expected {what}, found {found}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from tollkeeper.policy.model import PolicyEntry
@@ -10,6 +11,11 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 _MAY_BE_EMPTY = frozenset({"allow", "deny", "hold"})
 """Effects of a rule that may be written without a value."""
+
+
+def schema_text() -> str:
+    """``policies/schema.json`` as it must stand in the repository and in the wheel."""
+    return json.dumps(json_schema(), indent=2, ensure_ascii=True) + "\n"
 
 
 def json_schema() -> dict[str, Any]:
@@ -28,7 +34,9 @@ def _tidied(value: Any, key: str = "") -> Any:
     if not isinstance(value, dict):
         return value
     if key in ("properties", "$defs"):
-        return {name: _tidied(one, name if key == "properties" else "") for name, one in value.items()}
+        return {
+            name: _tidied(one, name if key == "properties" else "") for name, one in value.items()
+        }
     kept = {
         name: _tidied(one, name)
         for name, one in value.items()

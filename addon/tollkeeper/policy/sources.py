@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import stat
 import zoneinfo
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,14 +24,14 @@ class Checked:
 
     Attributes:
         root: The tree that ``entry`` was read from; gives the positions.
-        names: What each section names, with entries that did not validate, so that one mistake
-            does not make others.
+        written: The tree with the places that did not validate, so that one mistake does not make
+            others; its lists may be longer.
         folder: What file names are relative to.
     """
 
     root: Node
     entry: PolicyEntry
-    names: Mapping[str, frozenset[str]]
+    written: Node
     folder: Path
     report: Report
 
@@ -49,10 +48,15 @@ class Checked:
         place = self.root.where(*way)
         return f"{place.path}:{place.line}"
 
+    def names(self, section: str) -> frozenset[str]:
+        """What a section names, valid or not."""
+        node = self.written.at(section)
+        return frozenset(node.value) if node and isinstance(node.value, dict) else frozenset()
+
     @property
     def providers(self) -> frozenset[str]:
         """Names of all providers, built in and own."""
-        return frozenset(facts.providers()) | self.names["providers"]
+        return frozenset(facts.providers()) | self.names("providers")
 
 
 def check_sources(checked: Checked) -> None:
@@ -80,7 +84,7 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
     built_in = facts.providers().get(name)
     if built_in is None:
         for key in ("hosts", "api"):
-            if getattr(entry, key) is None and checked.root.at(*way, key) is None:
+            if getattr(entry, key) is None and checked.written.at(*way, key) is None:
                 close = suggestion(name, facts.providers()).replace("known are", "built in are")
                 checked.error(
                     f"'{name}' is not built in, so it needs '{key}'{close}", *way, key=True
@@ -90,7 +94,9 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
         checked.error(
             f"'{name}' is built in and its {key} is known; take it away, or give a provider of "
             "your own another name",
-            *way, key, key=True,
+            *way,
+            key,
+            key=True,
         )
     if entry.key is not None:
         _key(checked, name, entry)
@@ -102,7 +108,7 @@ def _key(checked: Checked, name: str, entry: ProviderEntry) -> None:
     assert entry.key is not None
     way: Steps = ("providers", name, "key")
     if (entry.key.env is None) == (entry.key.file is None):
-        if checked.root.at(*way, "env") is None and checked.root.at(*way, "file") is None:
+        if not any(checked.written.at(*way, one) for one in ("env", "file")):
             checked.error("expected {env: NAME} or {file: PATH}, found neither", *way)
         elif entry.key.env is not None:
             checked.error("expected either env or file, found both", *way)
@@ -150,7 +156,10 @@ def _hosts_once(checked: Checked) -> None:
             if other is not None and other != name:
                 checked.error(
                     f"host '{host}' belongs to provider '{other}' already",
-                    "providers", name, "hosts", index,
+                    "providers",
+                    name,
+                    "hosts",
+                    index,
                 )
             owner.setdefault(host, name)
 

@@ -113,7 +113,9 @@ def _size_bytes(value: Any) -> int:
 
 def _name(value: str) -> str:
     if not valid_name(value):
-        raise expected("a name of 1 to 64 letters, digits, '.', '_' or '-', not default or anonymous")
+        raise expected(
+            "a name of 1 to 64 letters, digits, '.', '_' or '-', not default or anonymous"
+        )
     return value
 
 
@@ -207,6 +209,43 @@ def compiled(value: str) -> Any:
     return re2.compile(value, options)
 
 
+def is_glob(text: str) -> bool:
+    """Whether a text is a pattern and not just itself."""
+    return any(character in text for character in "*?[")
+
+
+def glob_pattern(glob: str) -> str:
+    """A glob as RE2 to search with, which Python's own translation is not."""
+    parts: list[str] = []
+    rest = glob.strip("*")
+    while rest:
+        first, rest = rest[0], rest[1:]
+        end = rest.find("]", 2 if rest.startswith("!") else 1) if first == "[" else -1
+        if first == "*":
+            parts.append(".*")
+        elif first == "?":
+            parts.append(".")
+        elif end > 0:
+            inner, rest = rest[:end], rest[end + 1 :]
+            negated = inner.startswith("!")
+            escaped = re.sub(r"([\\\[\]^&~|])", r"\\\1", inner[1:] if negated else inner)
+            parts.append(f"[{'^' if negated else ''}{escaped}]")
+        else:
+            parts.append(re2.escape(first))
+    start, end_of_text = ("" if glob[:1] == "*" else "\\A"), ("" if glob[-1:] == "*" else "\\z")
+    return f"(?s:{start}{''.join(parts)}{end_of_text})"
+
+
+def glob(value: str) -> str:
+    """A text that is equal, or a glob, to what a rule looks at."""
+    if is_glob(value):
+        try:
+            compiled(glob_pattern(value))
+        except re2.error as e:
+            raise expected("text or a glob (*, ?, […])") from e
+    return value
+
+
 def _said(error: Exception) -> str:
     said = error.args[0] if error.args else ""
     return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
@@ -225,7 +264,12 @@ Size = Annotated[
     int,
     BeforeValidator(_size_bytes),
     WithJsonSchema(
-        {"anyOf": [{"type": "string", "pattern": "^[1-9][0-9]*(KiB|MiB|KB|MB)$"}, {"type": "integer"}]}
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^[1-9][0-9]*(KiB|MiB|KB|MB)$"},
+                {"type": "integer"},
+            ]
+        }
     ),
 ]
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
@@ -243,7 +287,9 @@ Address = Annotated[
     tuple[str, int], BeforeValidator(_address), _schema("string", pattern=":[0-9]{1,5}$")
 ]
 Proxy = Annotated[str, AfterValidator(_proxy)]
-TimeOfDay = Annotated[str, BeforeValidator(time_text), _schema("string", pattern="^[0-2][0-9]:[0-5][0-9]$")]
+TimeOfDay = Annotated[
+    str, BeforeValidator(time_text), _schema("string", pattern="^[0-2][0-9]:[0-5][0-9]$")
+]
 Pattern = Annotated[str, AfterValidator(pattern), Field(min_length=1)]
 
 

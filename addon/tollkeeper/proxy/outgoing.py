@@ -88,14 +88,15 @@ class Outgoing:
         if wardrobe.inject is None:
             return [(n, v) for n, v in request.headers.fields if v != NOTE]
         name, value = wardrobe.inject
-        put = (name.encode(), value.encode())
         fields: list[tuple[bytes, bytes]] = []
+        put = False
         for field_name, field_value in request.headers.fields:
             if field_value != NOTE:
                 fields.append((field_name, field_value))
-            elif field_name.lower() == put[0] and put not in fields:
-                fields.append(put)
-        return fields if put in fields else [*fields, put]
+            elif field_name.lower() == name.encode() and not put:
+                fields.append((field_name, value.encode()))
+                put = True
+        return fields if put else [*fields, (name.encode(), value.encode())]
 
 
 _REQUEST_FIELDS = (

@@ -151,7 +151,9 @@ def _walk(item: dict[str, Any], tally: bound.Tally) -> None:
     kind = item.get("type")
     if kind is None:
         kind = "message" if "role" in item else "item_reference"
-    if kind == "message":
+    if not isinstance(kind, str):
+        tally.hide("item of no type")
+    elif kind == "message":
         _content(item.get("content"), tally)
     elif kind in _OUTPUT_ITEMS:
         tally.tool_call()
@@ -163,7 +165,8 @@ def _walk(item: dict[str, Any], tally: bound.Tally) -> None:
         if kind == "tool_search_output":
             _tools(fields.objects(item, "tools"), tally)
     elif kind in _ENCRYPTED_ITEMS:
-        if not item.get("encrypted_content"):
+        by_id = kind != "reasoning" or item.get("id") is not None
+        if by_id and not item.get("encrypted_content"):
             tally.hide(f"{kind} item by id")
     elif kind == "additional_tools":
         _tools(fields.objects(item, "tools"), tally)
@@ -172,7 +175,7 @@ def _walk(item: dict[str, Any], tally: bound.Tally) -> None:
     elif kind == "compaction_trigger":
         tally.server_tools.append("compaction")
     else:
-        tally.hide(f"{kind} item" if isinstance(kind, str) else "item of no type")
+        tally.hide(f"{kind} item")
 
 
 def _content(content: Any, tally: bound.Tally) -> None:

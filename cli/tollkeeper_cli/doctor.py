@@ -1,0 +1,258 @@
+"""`doctor`: what is wrong with this installation, and the mend."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import ssl
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import typer
+
+from tollkeeper.errors import TollkeeperError
+from tollkeeper.home import Home
+from tollkeeper_cli import process, setup, state
+from tollkeeper_cli.output import escape, paint, print_json
+from tollkeeper_cli.state import Json
+
+if TYPE_CHECKING:
+    from tollkeeper.domain import Policy
+
+OK: Final = "ok"
+NOTE: Final = "note"
+WRONG: Final = "wrong"
+_COLOURS: Final = {OK: "32", NOTE: "33", WRONG: "31"}
+_ASK_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One thing looked at.
+
+    Attributes:
+        verdict: ``ok``, ``note`` (works, but know this) or ``wrong``.
+        mend: What to do, where something is to be done.
+    """
+
+    verdict: str
+    subject: str
+    message: str
+    mend: str | None = None
+
+
+def doctor(json_: Json = False) -> None:
+    """Find what is wrong here, and how to mend it.
+
+    Exit code 1 when something is wrong.
+    """
+    found = list(examine(state.home()))
+    if json_:
+        print_json(
+            [{"verdict": f.verdict, "subject": f.subject, "message": f.message, "mend": f.mend}
+             for f in found]
+        )  # fmt: skip
+    else:
+        size = max(len(one.subject) for one in found)
+        for one in found:
+            mark = paint(f"{one.verdict:<5}", _COLOURS[one.verdict])
+            print(f"{mark}  {one.subject:<{size}}  {escape(one.message)}")
+            if one.mend:
+                print(f"       {'':<{size}}  → {escape(one.mend)}")
+    if any(one.verdict == WRONG for one in found):
+        raise typer.Exit(1)
+
+
+def examine(at: Home) -> Iterator[Found]:
+    """Everything that can be looked at from here, in the order in which to mend it."""
+    yield Found(OK, "python", f"{sys.version.split()[0]} at {sys.executable}")
+    if not at.exists():
+        yield Found(WRONG, "state", f"none in {at.root}", "tollkeeper init")
+        return
+    yield from _rights(at)
+    yield from _trust(at)
+    yield from _policy(at)
+    yield from _ledger(at)
+    yield from _proxy(at)
+    yield from _environment(at)
+    yield from _node()
+    yield Found(
+        NOTE, "isolation",
+        "same-user: agents started as you can read the state folder; another OS user keeps them out",
+    )  # fmt: skip
+
+
+def _rights(at: Home) -> Iterator[Found]:
+    private = [at.root, at.ca, at.log.parent, at.spool, at.operator_key, at.database,
+               at.ca / "mitmproxy-ca.pem"]  # fmt: skip
+    bad = [path for path in private if path.exists() and _is_open(path)]
+    if bad:
+        names = " ".join(str(path) for path in bad)
+        yield Found(WRONG, "state", f"others may read or write {names}", f"chmod go-rwx {names}")
+    else:
+        yield Found(OK, "state", f"{at.root}, for you alone")
+
+
+def _is_open(path: Path) -> bool:
+    found = path.stat()
+    return bool(stat.S_IMODE(found.st_mode) & 0o077) or found.st_uid != os.getuid()
+
+
+def _trust(at: Home) -> Iterator[Found]:
+    if not at.ca_certificate.exists() or not at.bundle.exists():
+        yield Found(WRONG, "CA", "not made yet", "tollkeeper init")
+        return
+    from cryptography import x509
+
+    pem = at.ca_certificate.read_bytes()
+    try:
+        ends = x509.load_pem_x509_certificate(pem).not_valid_after_utc
+    except ValueError:
+        yield Found(
+            WRONG, "CA", f"{at.ca_certificate} is damaged", "remove the ca folder, tollkeeper init"
+        )
+        return
+    if ends < datetime.now(UTC):
+        yield Found(WRONG, "CA", f"expired on {ends:%Y-%m-%d}", "tollkeeper init")
+        return
+    if not _holds(at.bundle, pem):
+        yield Found(WRONG, "CA", f"{at.bundle} does not hold it", "tollkeeper init")
+        return
+    yield Found(OK, "CA", f"holds until {ends:%Y-%m-%d}; the bundle holds it and the public roots")
+
+
+def _holds(bundle: Path, pem: bytes) -> bool:
+    """Whether Python's own ssl reads the bundle and finds the certificate in it."""
+    try:
+        context = ssl.create_default_context(cafile=str(bundle))
+    except (ssl.SSLError, OSError):
+        return False
+    return ssl.PEM_cert_to_DER_cert(pem.decode("ascii")) in context.get_ca_certs(binary_form=True)
+
+
+def _policy(at: Home) -> Iterator[Found]:
+    from tollkeeper.policy.load import load
+
+    path = state.policy_path(at)
+    if not path.exists():
+        yield Found(WRONG, "policy", f"none at {path}", "tollkeeper init")
+        return
+    try:
+        loaded = load(path)
+    except TollkeeperError as e:
+        first, *more = str(e).splitlines()
+        yield Found(
+            WRONG, "policy", first + (f" (and {len(more)} more)" if more else ""),
+            "tollkeeper policy check",
+        )  # fmt: skip
+        return
+    for warning in loaded.warnings:
+        yield Found(NOTE, "policy", str(warning))
+    yield Found(OK, "policy", f"{path} ({loaded.policy.mode})")
+    yield from _keys(at, loaded.policy)
+
+
+def _keys(at: Home, policy: Policy) -> Iterator[Found]:
+    """The real keys, looked for in the running proxy where the system shows its environment."""
+    found = process.running(at)
+    names = process.environment_names(found.pid) if found else None
+    where = "in the proxy" if names is not None else "here"
+    for provider, source, here in setup.keys(policy):
+        there = source in names if names is not None and source.isidentifier() else here
+        yield Found(
+            OK if there else WRONG if found else NOTE, "key",
+            f"{provider}: {source} is {'' if there else 'not '}set {where}",
+            None if there else f"set {source} where the proxy is started",
+        )  # fmt: skip
+
+
+def _ledger(at: Home) -> Iterator[Found]:
+    from tollkeeper.ledger.books import head
+
+    try:
+        with state.open_ledger(at) as ledger:
+            end = head(ledger)
+    except TollkeeperError as e:
+        yield Found(WRONG, "ledger", str(e))
+        return
+    yield Found(OK, "ledger", f"{end.seq} records; `tollkeeper audit verify` checks them all")
+
+
+def _proxy(at: Home) -> Iterator[Found]:
+    found = process.running(at)
+    if found is None:
+        taken = process.reachable("127.0.0.1", process.DEFAULT_PORT)
+        mend = "tollkeeper up -p PORT" if taken else "tollkeeper up"
+        also = f", and port {process.DEFAULT_PORT} belongs to another program" if taken else ""
+        yield Found(NOTE, "proxy", f"does not run{also}", mend)
+        return
+    host, _, port = found.address.rpartition(":")
+    answer = _ask(host.strip("[]"), int(port))
+    if answer == "407":
+        yield Found(OK, "proxy", f"listens on {found.address} and asks for credentials")
+    else:
+        said = f"answers {answer}" if answer else "does not answer"
+        yield Found(WRONG, "proxy", f"{found.address} {said}", "tollkeeper logs")
+    if found.host not in ("127.0.0.1", "::1", "localhost"):
+        yield Found(NOTE, "proxy", f"{found.host} is reachable from other machines")
+
+
+def _ask(host: str, port: int) -> str | None:
+    """The status of a CONNECT without credentials, which reaches nobody."""
+    try:
+        with socket.create_connection((host, port), timeout=_ASK_SECONDS) as connection:
+            connection.sendall(
+                b"CONNECT tollkeeper.invalid:443 HTTP/1.1\r\nHost: tollkeeper.invalid:443\r\n\r\n"
+            )
+            words = connection.recv(1024).split(b" ", 2)
+    except OSError:
+        return None
+    return escape(words[1].decode("ascii", "replace")) if len(words) > 1 else "no HTTP"
+
+
+def _environment(at: Home) -> Iterator[Found]:
+    """Whether programs of this shell would go through the proxy and trust it."""
+    proxy = os.environ.get("HTTPS_PROXY") or os.environ.get("https_proxy")
+    if not proxy:
+        yield Found(
+            NOTE,
+            "this shell",
+            "goes past the proxy",
+            'tollkeeper run, or eval "$(tollkeeper env NAME)"',
+        )
+        return
+    bundle = os.environ.get("SSL_CERT_FILE")
+    if bundle is None or not Path(bundle).is_file():
+        yield Found(
+            WRONG, "this shell", "SSL_CERT_FILE names no file", f"export SSL_CERT_FILE={at.bundle}"
+        )
+    elif not _holds(Path(bundle), at.ca_certificate.read_bytes()):
+        yield Found(
+            WRONG, "this shell", f"{bundle} lacks our CA", f"export SSL_CERT_FILE={at.bundle}"
+        )
+    else:
+        yield Found(OK, "this shell", "goes through a proxy and trusts our CA")
+
+
+def _node() -> Iterator[Found]:
+    from tollkeeper.launch.environment import node_warning
+
+    node = shutil.which("node")
+    if node is None:
+        return
+    try:
+        done = subprocess.run(  # noqa: S603 - node as the path finds it
+            [node, "--version"], capture_output=True, text=True, timeout=_ASK_SECONDS, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return
+    version = done.stdout.strip()
+    warning = node_warning(version)
+    yield Found(NOTE if warning else OK, "node", warning or f"{version} obeys HTTPS_PROXY")

@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from core.judging import USD, flat_sheet, make_call
+from tollkeeper.core.sheet import STANDARD, PriceSheet, Rates, Tariff
+from tollkeeper.domain import Dialect, Usage
+
+DEARER = Rates(*(7 * USD,) * 10)
+FEATURES = ("vision", "audio_in", "audio_out", "cache_write_5m", "cache_write_1h", "inference_geo")
+
+
+def test_parts_are_taken_out_of_their_wholes() -> None:
+    sheet = flat_sheet(input=100, cache_read=10, cache_write=125, cache_write_1h=200, output=1000)
+    usage = Usage(
+        input_tokens=10_000_000,
+        cache_read_input_tokens=2_000_000,
+        cache_write_input_tokens=3_000_000,
+        cache_write_1h_input_tokens=1_000_000,
+        output_tokens=1_000_000,
+    )
+
+    assert sheet.cost_nano_usd(usage) == 5 * 100 + 2 * 10 + 2 * 125 + 1 * 200 + 1000
+
+
+def test_reasoning_audio_and_images_are_taken_out_of_the_output() -> None:
+    sheet = flat_sheet(output=100, reasoning=300, audio_output=500, image_output=700)
+    usage = Usage(
+        output_tokens=10_000_000,
+        reasoning_output_tokens=1_000_000,
+        audio_output_tokens=2_000_000,
+        image_output_tokens=3_000_000,
+    )
+
+    assert sheet.cost_nano_usd(usage) == 4 * 100 + 300 + 2 * 500 + 3 * 700
+
+
+def test_cost_is_rounded_up_once() -> None:
+    sheet = flat_sheet(input=1, output=1)
+
+    assert sheet.cost_nano_usd(Usage(input_tokens=1, output_tokens=1)) == 1
+    assert sheet.cost_nano_usd(Usage(input_tokens=500_000, output_tokens=500_000)) == 1
+    assert sheet.cost_nano_usd(Usage(input_tokens=500_000, output_tokens=500_001)) == 2
+    assert sheet.cost_nano_usd(Usage()) == 0
+
+
+def test_overlapping_parts_are_counted_dearest_first_and_never_beyond_the_whole() -> None:
+    sheet = flat_sheet(input=100, audio_input=900, cache_read=10)
+    usage = Usage(
+        input_tokens=1_000_000, audio_input_tokens=800_000, cache_read_input_tokens=700_000
+    )
+
+    assert sheet.cost_nano_usd(usage) == 720 + 2
+
+
+def test_total_input_picks_one_bracket_for_all_tokens() -> None:
+    low, high = (
+        flat_sheet(input=100, output=1000),
+        Rates(*(0,) * 10)._replace(input=200, output=1500),
+    )
+    sheet = replace(low, tariff={STANDARD: ((0, low.tariff[STANDARD][0][1]), (200_000, high))})
+
+    assert sheet.cost_nano_usd(Usage(200_000, 1_000_000)) == 20 + 1000
+    assert sheet.cost_nano_usd(Usage(200_001, 1_000_000)) == 41 + 1500
+
+
+def test_searches_and_requests_are_charged_by_the_thousand() -> None:
+    sheet = flat_sheet(web_searches=10 * USD, requests=5 * USD)
+
+    assert sheet.cost_nano_usd(Usage(0, 0, web_searches=3)) == 3 * USD // 100 + USD // 200
+
+
+def two_tiers(asked: str | None = None, elective: frozenset[str] = frozenset()) -> PriceSheet:
+    base = flat_sheet(input=1 * USD, output=1 * USD)
+    tariff: Tariff = {
+        STANDARD: base.tariff[STANDARD],
+        "flex": ((0, Rates(*(USD // 2,) * 10)),),
+        "priority": ((0, DEARER),),
+    }
+    return replace(base, tariff=tariff, asked_tier=asked, elective=elective)
+
+
+MILLION = Usage(1_000_000, 0)
+
+
+@pytest.mark.parametrize(
+    ("asked", "told", "cost"),
+    [
+        (None, None, 1),
+        (None, "default", 1),
+        (None, "priority", 7),
+        ("priority", None, 7),
+        ("priority", "default", 1),
+        ("flex", None, 1),
+        ("flex", "flex", 0.5),
+        ("auto", None, 7),
+        ("auto", "flex", 0.5),
+        ("default", None, 1),
+    ],
+)
+def test_answer_is_priced_by_the_tier_it_names_else_by_the_dearest_it_may_have_had(
+    asked: str | None, told: str | None, cost: float
+) -> None:
+    usage = replace(MILLION, service_tier=told)
+
+    assert two_tiers(asked).cost_nano_usd(usage) == int(cost * USD)
+
+
+def test_elective_tier_is_reached_by_its_own_name_only() -> None:
+    sheet = two_tiers(elective=frozenset({"priority"}))
+
+    assert sheet.worst_cost_nano_usd(1_000_000, 0, make_call(service_tier="auto")) == USD
+    assert sheet.worst_cost_nano_usd(1_000_000, 0, make_call(service_tier="priority")) == 7 * USD
+
+
+def test_worst_case_counts_cache_writes_on_anthropic_only_when_the_call_marks_them() -> None:
+    sheet = flat_sheet(input=100, cache_write=125, cache_write_1h=200)
+
+    def worst(dialect: Dialect, *features: str) -> int:
+        call = make_call(dialect=dialect, features=frozenset(features))
+        return sheet.worst_cost_nano_usd(1_000_000, 0, call)
+
+    assert worst(Dialect.ANTHROPIC) == 100
+    assert worst(Dialect.ANTHROPIC, "cache_write_5m") == 125
+    assert worst(Dialect.ANTHROPIC, "cache_write_1h") == 200
+    assert worst(Dialect.OPENAI_CHAT) == 200
+
+
+def test_worst_case_counts_every_choice_and_what_lies_beyond_the_limit() -> None:
+    sheet = flat_sheet(output=1000)
+    call = make_call(choices=3, extra_output_tokens=1_000_000)
+
+    assert sheet.worst_cost_nano_usd(0, 1_000_000, call) == 4000
+
+
+def test_worst_case_adds_the_allowance_for_server_tools_and_the_request_fee() -> None:
+    assert flat_sheet(requests=USD).worst_cost_nano_usd(0, 0, make_call(), 5) == USD // 1000 + 5
+
+
+def test_input_of_unknown_kind_is_taken_for_the_dearest() -> None:
+    sheet = flat_sheet(input=100, audio_input=900)
+
+    assert sheet.worst_cost_nano_usd(1_000_000, 0, make_call(opaque_input="file")) == 900
+
+
+def test_worst_case_takes_the_coming_tariff_when_it_is_dearer() -> None:
+    sheet = replace(flat_sheet(input=1 * USD), coming=({STANDARD: ((0, DEARER),)},))
+
+    assert sheet.worst_cost_nano_usd(1_000_000, 0, make_call()) == 7 * USD
+    assert sheet.cost_nano_usd(MILLION) == USD
+
+
+def test_pinned_region_costs_a_tenth_more() -> None:
+    sheet = flat_sheet(input=1 * USD)
+    call = make_call(features=frozenset({"inference_geo"}))
+
+    assert sheet.worst_cost_nano_usd(1_000_000, 0, call) == 1_100_000_000
+    assert sheet.cost_nano_usd(MILLION, call) == 1_100_000_000
+
+
+# --------------------------------------------------------------------------------- properties
+
+RATE = st.integers(0, 200 * USD)
+ROW = st.builds(Rates, *(RATE,) * 10, web_searches=RATE, requests=RATE)
+BRACKETS = st.lists(ROW, min_size=1, max_size=3).map(
+    lambda rows: tuple((index * 100_000, row) for index, row in enumerate(rows))
+)
+TARIFF = st.fixed_dictionaries(
+    {STANDARD: BRACKETS}, optional={"flex": BRACKETS, "priority": BRACKETS, "fast": BRACKETS}
+)
+TIERS = st.sampled_from([None, "default", "auto", "flex", "priority", "fast", "scale"])
+
+
+@st.composite
+def sheets_and_calls(draw: st.DrawFn) -> tuple[PriceSheet, object]:
+    asked = draw(TIERS)
+    sheet = PriceSheet(
+        "test",
+        None,
+        None,
+        draw(TARIFF),
+        tuple(draw(st.lists(TARIFF, max_size=2))),
+        asked,
+        draw(st.sampled_from([frozenset(), frozenset({"fast"})])),
+    )
+    call = make_call(
+        dialect=draw(st.sampled_from(Dialect)),
+        features=frozenset(draw(st.lists(st.sampled_from(FEATURES)))),
+        service_tier=asked,
+        choices=draw(st.integers(1, 4)),
+        extra_output_tokens=draw(st.sampled_from([0, 700])),
+    )
+    return sheet, call
+
+
+@st.composite
+def usages(draw: st.DrawFn, call: object, most_input: int, most_output: int) -> Usage:
+    """Any usage within the bounds, with the parts that the call's features allow."""
+    features, dialect = call.features, call.dialect  # type: ignore[attr-defined]
+    whole_input, whole_output = draw(st.integers(0, most_input)), draw(st.integers(0, most_output))
+
+    def part(whole: int, *needs: str, free: bool = False) -> int:
+        return draw(st.integers(0, whole)) if free or features & set(needs) else 0
+
+    anywhere = dialect is not Dialect.ANTHROPIC
+    write = part(whole_input, "cache_write_5m", "cache_write_1h", free=anywhere)
+    return Usage(
+        input_tokens=whole_input,
+        output_tokens=whole_output,
+        cache_read_input_tokens=part(whole_input, free=True),
+        cache_write_input_tokens=write,
+        cache_write_1h_input_tokens=part(write, "cache_write_1h", free=anywhere),
+        reasoning_output_tokens=part(whole_output, free=True),
+        audio_input_tokens=part(whole_input, "audio_in"),
+        audio_output_tokens=part(whole_output, "audio_out"),
+        image_input_tokens=part(whole_input, "vision"),
+        image_output_tokens=part(whole_output, free=True),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_no_usage_within_the_bounds_costs_more_than_the_worst_case(data: st.DataObject) -> None:
+    sheet, call = data.draw(sheets_and_calls())
+    most_input, limit = data.draw(st.integers(0, 400_000)), data.draw(st.integers(0, 50_000))
+    most_output = limit * call.choices + call.extra_output_tokens  # type: ignore[attr-defined]
+    usage = data.draw(usages(call, most_input, most_output))
+    tiers = [None, *sheet._reachable(call.service_tier)]  # type: ignore[attr-defined]
+    billed = replace(
+        replace(sheet, tariff=data.draw(st.sampled_from([sheet.tariff, *sheet.coming]))),
+        coming=(),
+    )
+
+    cost = billed.cost_nano_usd(
+        replace(usage, service_tier=data.draw(st.sampled_from(tiers))),
+        call,  # type: ignore[arg-type]
+    )
+
+    worst = sheet.worst_cost_nano_usd(most_input, limit, call)  # type: ignore[arg-type]
+    assert cost <= worst
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_affordable_output_is_the_most_that_fits(data: st.DataObject) -> None:
+    sheet, call = data.draw(sheets_and_calls())
+    tokens, left = data.draw(st.integers(0, 300_000)), data.draw(st.integers(0, 100 * USD))
+
+    most = sheet.affordable_output_tokens(left, tokens, call)  # type: ignore[arg-type]
+
+    def worst(output: int) -> int:
+        return sheet.worst_cost_nano_usd(tokens, output, call)  # type: ignore[arg-type]
+
+    assert most == 0 or worst(most) <= left
+    assert worst(most + 1) > left or worst(most) == worst(most + 1_000_000)

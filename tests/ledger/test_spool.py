@@ -1,0 +1,117 @@
+"""Records that wait in a file until the ledger is back."""
+
+from __future__ import annotations
+
+import stat
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from ledger.conftest import Opener
+from ledger.scripted import ATLAS, PRINCIPAL, T0, ScriptedCase, measured
+from tollkeeper.domain import Balance
+from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.ledger import spool
+from tollkeeper.ledger.spool import FILE_NAME, append, take_in
+from tollkeeper.ledger.sqlite import SqliteLedger
+
+NOTE = {"kind": "refused", "actor": "atlas", "data": {"code": "policy_unavailable"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+def test_record_is_taken_in_once_with_its_own_time(ledger: SqliteLedger, folder: Path) -> None:
+    append(folder, NOTE, T0 + 5)
+    append(folder, NOTE, T0 + 6)
+
+    assert take_in(ledger, folder) == 2
+    assert take_in(ledger, folder) == 0
+
+    taken = ledger.audit()[-2:]
+    assert [row["at_ns"] for row in taken] == [T0 + 5, T0 + 6]
+    assert [(r["kind"], r["actor"], r["data"]) for r in taken] == [tuple(NOTE.values())] * 2
+
+
+def test_spool_can_be_read_by_its_owner_only(folder: Path) -> None:
+    append(folder, NOTE, T0)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((folder / FILE_NAME).stat().st_mode) == 0o600
+
+
+def test_lines_that_were_taken_before_a_crash_are_not_taken_again(
+    ledger: SqliteLedger, folder: Path
+) -> None:
+    append(folder, NOTE, T0)
+    before_the_crash = (folder / FILE_NAME).read_bytes()
+    take_in(ledger, folder)
+
+    (folder / FILE_NAME).write_bytes(before_the_crash)
+
+    assert take_in(ledger, folder) == 0
+
+
+def test_settlement_that_was_kept_is_booked(ledger: SqliteLedger, folder: Path) -> None:
+    admission = ledger.admit(ScriptedCase(budgets={ATLAS: 1000}), PRINCIPAL, T0)
+    settlement = asdict(measured(60))
+    record = {"kind": "settlement", "call": admission.id, "settlement": settlement}
+    append(folder, record, T0 + 7)
+    append(folder, record, T0 + 8)
+
+    assert take_in(ledger, folder) == 1
+
+    assert ledger.balance(ATLAS) == Balance(60, 0, 1)
+    [call] = ledger.rows("SELECT * FROM calls")
+    assert (call["settled_ns"], call["input_tokens"]) == (T0 + 7, 400)
+
+
+def test_line_that_cannot_be_read_is_recorded_and_stops_nothing(
+    ledger: SqliteLedger, folder: Path
+) -> None:
+    append(folder, NOTE, T0)
+    with (folder / FILE_NAME).open("ab") as file:
+        file.write(b'{"id": "torn by a cra')
+    append(folder, NOTE, T0 + 1)
+    append(folder, {"kind": "settlement", "call": "call_x", "settlement": asdict(measured(1))}, T0)
+
+    assert take_in(ledger, folder) == 4
+
+    kinds = [row["kind"] for row in ledger.audit()[-4:]]
+    assert kinds == ["refused", "spool_refused", "refused", "spool_refused"]
+
+
+def test_busy_ledger_leaves_the_spool_as_it_is(
+    ledger: SqliteLedger, opener: Opener, folder: Path
+) -> None:
+    append(folder, NOTE, T0)
+    impatient = opener(busy_timeout_ms=0)
+
+    with ledger.transaction(), pytest.raises(LedgerBusy):
+        take_in(impatient, folder)
+
+    assert take_in(ledger, folder) == 1
+
+
+def test_full_spool_is_an_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    append(folder, NOTE, T0)
+    monkeypatch.setattr(spool, "MAX_BYTES", 10)
+
+    with pytest.raises(LedgerError, match="full"):
+        append(folder, NOTE, T0)
+
+
+def test_spool_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("a file where the folder should be")
+
+    with pytest.raises(LedgerError, match="cannot be written"):
+        append(tmp_path / "spool", NOTE, T0)
+
+
+def test_nothing_is_taken_from_a_folder_that_is_not_there(
+    ledger: SqliteLedger, folder: Path
+) -> None:
+    assert take_in(ledger, folder) == 0

@@ -1,0 +1,88 @@
+"""Whatever a body holds, parsing gives a call or one sentence, never another exception."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tollkeeper.domain import Call, Changes
+from tollkeeper.errors import WireError
+from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses, route
+from tollkeeper.wire.fields import words
+
+KINDS = {
+    "chat": openai_chat,
+    "responses": openai_responses,
+    "messages": anthropic,
+    "gemini": gemini,
+}
+
+WORDS = st.sampled_from(
+    sorted(
+        words(
+            """type role content text parts input image_url url source data base64 document image tool_use tool_result
+    function name tools arguments inlineData inline_data mimeType fileData functionResponse response system
+    cache_control ttl thinking encrypted_content output result $ref $defs #/$defs/name message reasoning
+    function_call_output input_image data:image/png;base64,AAAA user additional_tools definition tool_addition
+    functionDeclarations environment container edits custom namespace"""
+        )
+    )
+)
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | WORDS
+    | st.text(max_size=3)
+)
+TREES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(WORDS, inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_parsing_gives_a_call_or_one_sentence(kind: str, parse_raw_once, smallest) -> None:
+    known = st.sampled_from(sorted(KINDS[kind].KNOWN))
+
+    @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.dictionaries(known | WORDS, TREES, max_size=4))
+    def check(given_members: dict[str, Any]) -> None:
+        body = json.dumps({**smallest[kind], **given_members}).encode()
+        said = None
+        try:
+            call = parse_raw_once(body, kind)
+        except WireError as e:
+            said = str(e)
+        if said is not None:
+            assert said
+            assert "\n" not in said
+            return
+        assert isinstance(call, Call)
+        assert call.head_bound_tokens >= 0
+        assert all(turn.bound_tokens > 0 for turn in call.turns)
+        assert call.choices >= 1
+        with suppress(WireError):
+            route.wants_usage_event(call, body)
+            route.rewrite(call, body, "/x", Changes(max_output_tokens=3), include_usage=True)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+@settings(max_examples=100)
+@given(data=st.binary(max_size=300), inside=st.booleans())
+def test_no_bytes_raise_anything_but_a_wire_error(
+    kind: str, data: bytes, inside: bool, parse_raw_once
+) -> None:
+    body = b'{"model":"m","messages":[' + data + b'],"input":"' + data + b'"}' if inside else data
+
+    with suppress(WireError):
+        parse_raw_once(body, kind)

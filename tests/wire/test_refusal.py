@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tollkeeper.domain import NS_PER_SECOND, Code, Dialect, Effect, Reason
+from tollkeeper.wire import refusal as refusals
+from tollkeeper.wire.refusal import Refusal, refusal, refusal_event, status_of
+
+SENTENCE = "agents.atlas allows no o3; ask for gpt-4o."
+
+
+def reason(code: Code = Code.POLICY_DENIED, **more: int) -> Reason:
+    return Reason(Effect.DENY, code, "agents.atlas.models", SENTENCE, **more)
+
+
+def refused(
+    why: Reason | None = None,
+    dialect: Dialect | None = Dialect.OPENAI_CHAT,
+    status: int | None = None,
+) -> Refusal:
+    why = why or reason()
+    return refusal(dialect, why, "call-1", stream=False, status=status or status_of(why.code))
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (Code.UNKNOWN_AGENT, 401),
+        (Code.AGENT_PAUSED, 403),
+        (Code.POLICY_DENIED, 403),
+        (Code.BUDGET_EXHAUSTED, 402),
+        (Code.RATE_LIMITED, 429),
+        (Code.APPROVAL_REJECTED, 403),
+        (Code.APPROVAL_PENDING, 403),
+        (Code.APPROVAL_LAPSED, 403),
+        (Code.UNREADABLE_REQUEST, 400),
+        (Code.UNKNOWN_ENDPOINT, 403),
+        (Code.POLICY_UNAVAILABLE, 503),
+    ],
+)
+def test_every_cause_has_its_status(code, status) -> None:
+    assert status_of(code) == status
+
+
+def test_every_code_has_a_status() -> None:
+    assert all(400 <= status_of(code) < 600 for code in Code)
+
+
+def test_openai_is_refused_in_its_shape() -> None:
+    for dialect in (Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES):
+        answer = refused(dialect=dialect)
+
+        assert json.loads(answer.body) == {
+            "error": {
+                "message": SENTENCE,
+                "type": "permission_error",
+                "param": None,
+                "code": "policy_denied",
+            }
+        }
+
+
+def test_anthropic_is_refused_in_its_shape() -> None:
+    answer = refused(reason(Code.BUDGET_EXHAUSTED), Dialect.ANTHROPIC)
+
+    assert json.loads(answer.body) == {
+        "type": "error",
+        "error": {"type": "billing_error", "message": SENTENCE, "code": "budget_exhausted"},
+        "request_id": "call-1",
+    }
+
+
+def test_gemini_is_refused_in_its_shape() -> None:
+    answer = refused(reason(Code.RATE_LIMITED, retry_after_ns=1), Dialect.GEMINI)
+
+    error = json.loads(answer.body)["error"]
+    assert (error["code"], error["status"], error["message"]) == (
+        429,
+        "RESOURCE_EXHAUSTED",
+        SENTENCE,
+    )
+    assert error["details"][0]["@type"] == "type.googleapis.com/google.rpc.ErrorInfo"
+    assert error["details"][0]["reason"] == "RATE_LIMITED"
+
+
+def test_without_a_dialect_the_refusal_is_plain_json() -> None:
+    body = json.loads(refused(dialect=None).body)
+
+    assert body == {"error": {"code": "policy_denied", "message": SENTENCE, "id": "call-1"}}
+
+
+@pytest.mark.parametrize("dialect", [*Dialect, None])
+@pytest.mark.parametrize("code", list(Code))
+@pytest.mark.parametrize("status", [None, 400])
+def test_every_refusal_is_json_with_its_id_and_sentence(dialect, code, status) -> None:
+    answer = refused(reason(code), dialect, status)
+
+    headers = dict(answer.headers)
+    assert answer.status == (status or status_of(code))
+    assert headers["content-type"] == "application/json"
+    assert headers["x-tollkeeper-id"] == "call-1"
+    assert json.loads(answer.body)["error"]["message"] == SENTENCE
+
+
+def test_what_a_retry_cannot_help_is_final() -> None:
+    for code in Code:
+        headers = dict(refused(reason(code)).headers)
+        assert headers["x-should-retry"] == "false"
+        assert "retry-after" not in headers
+
+
+def test_a_rate_says_how_long_to_wait() -> None:
+    headers = dict(refused(reason(Code.RATE_LIMITED, retry_after_ns=2 * NS_PER_SECOND + 1)).headers)
+
+    assert headers["retry-after"] == "3"
+    assert "x-should-retry" not in headers
+
+
+def test_a_resend_may_join_a_pending_approval_where_the_client_is_known_to() -> None:
+    why = reason(Code.APPROVAL_PENDING)
+
+    answer = refusal(
+        Dialect.OPENAI_CHAT, why, "call-1", stream=False, status=403, resend_joins=True
+    )
+
+    assert dict(answer.headers)["x-should-retry"] == "true"
+
+
+@given(st.integers(0, 10**15))
+def test_a_wait_is_whole_seconds_that_are_enough_up_to_a_minute(wait_ns: int) -> None:
+    seconds = refusals.retry_after_seconds(reason(retry_after_ns=wait_ns))
+
+    assert seconds is not None
+    assert 1 <= seconds <= 60
+    assert seconds == 60 or seconds * NS_PER_SECOND >= wait_ns
+    assert seconds == 1 or (seconds - 1) * NS_PER_SECOND < wait_ns
+
+
+@pytest.mark.parametrize(
+    ("nano_usd", "text"),
+    [
+        (0, "0"),
+        (500_000_000, "0.5"),
+        (1, "0.000000001"),
+        (-1, "-0.000000001"),
+        (12 * 10**9, "12"),
+        (10**10, "10"),
+    ],
+)
+def test_what_is_left_is_told_in_dollars(nano_usd, text) -> None:
+    headers = dict(refused(reason(Code.BUDGET_EXHAUSTED, left_nano_usd=nano_usd)).headers)
+
+    assert headers["x-tollkeeper-budget-left-usd"] == text
+
+
+def test_a_stream_is_refused_like_any_other_call() -> None:
+    why = reason()
+
+    assert refusal(Dialect.ANTHROPIC, why, "c", stream=True, status=403) == refusal(
+        Dialect.ANTHROPIC, why, "c", stream=False, status=403
+    )
+
+
+@pytest.mark.parametrize("dialect", [*Dialect, None])
+def test_inside_a_stream_the_refusal_is_one_event(dialect) -> None:
+    event = refusal_event(dialect, reason(), "call-1")
+
+    lines = event.decode().split("\n")
+    assert lines[-3].startswith("data: {")
+    assert lines[-2:] == ["", ""]
+    assert SENTENCE in json.dumps(json.loads(lines[-3][6:]), ensure_ascii=False)
