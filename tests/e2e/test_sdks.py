@@ -49,12 +49,14 @@ with anthropic.Anthropic().messages.stream(model=MODEL, max_tokens=20, messages=
 """
 GOOGLE = """
 from google import genai
-r = genai.Client().models.generate_content(model=MODEL, contents="hello", config={"max_output_tokens": 20})
+client = genai.Client()
+r = client.models.generate_content(model=MODEL, contents="hello", config={"max_output_tokens": 20})
 print("GOT", r.text)
 """
 GOOGLE_STREAM = """
 from google import genai
-print("GOT", "".join(c.text or "" for c in genai.Client().models.generate_content_stream(model=MODEL, contents="hello", config={"max_output_tokens": 20})))
+client = genai.Client()
+print("GOT", "".join(c.text or "" for c in client.models.generate_content_stream(model=MODEL, contents="hello", config={"max_output_tokens": 20})))
 """
 
 PROGRAMS = [

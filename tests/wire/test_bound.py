@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tollkeeper.domain import Dialect
 from tollkeeper.wire import bound
 from tollkeeper.wire.document import canonical
 
@@ -28,7 +29,9 @@ def test_normalisation_may_make_text_longer() -> None:
 @given(TEXT)
 def test_a_turn_is_bounded_by_more_than_its_text(text: str) -> None:
     message = {"role": "user", "content": text}
-    turns = bound.chain("", [message], bound.Tally(0), lambda m, t: None, lambda m, s: s)
+    turns = bound.chain(
+        "", [message], bound.Tally(Dialect.OPENAI_CHAT, "gpt-4o"), lambda m, t: None, lambda m, s: s
+    )
 
     assert turns[0].bound_tokens >= len(text.encode()) + bound.TURN_ALLOWANCE
 

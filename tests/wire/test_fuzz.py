@@ -76,6 +76,60 @@ def test_parsing_gives_a_call_or_one_sentence(kind: str, parse_raw_once, smalles
     check()
 
 
+MEMBERS = st.dictionaries(WORDS, TREES, max_size=3)
+KINDS_OF_BLOCK = st.sampled_from(
+    sorted(
+        words(
+            """text image document image_url input_audio file tool_use tool_result search_result tool_addition
+            thinking reasoning message function_call function_call_output additional_tools tool_search_output
+            image_generation_call input_image computer_screenshot namespace function custom shell mcp
+            web_search_20250305 bash_20250124"""
+        )
+    )
+)
+BLOCKS = st.builds(lambda kind, more: {**more, "type": kind}, KINDS_OF_BLOCK | TREES, MEMBERS)
+INSIDE = st.sampled_from(
+    sorted(
+        words(
+            "content output tools source tool definition parts function inlineData functionResponse"
+        )
+    )
+)
+NESTED = st.recursive(
+    BLOCKS,
+    lambda inner: st.builds(
+        lambda outer, key, blocks: {**outer, key: blocks},
+        BLOCKS,
+        INSIDE,
+        inner | st.lists(inner, max_size=2),
+    ),
+    max_leaves=4,
+)
+TURNS = {"chat": "messages", "responses": "input", "messages": "messages", "gemini": "contents"}
+
+
+@pytest.mark.parametrize("kind", list(KINDS))
+def test_blocks_of_known_types_with_anything_inside_give_a_call_or_one_sentence(
+    kind: str, parse_raw_once, smallest
+) -> None:
+    turn = st.builds(
+        lambda blocks, more: {**more, "role": "user", "content": blocks, "parts": blocks},
+        st.lists(NESTED, max_size=2) | TREES,
+        MEMBERS,
+    )
+
+    @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(st.lists(turn | NESTED, max_size=2), st.lists(NESTED, max_size=2))
+    def check(turns: list[Any], tools: list[Any]) -> None:
+        with suppress(WireError):
+            call = parse_raw_once(
+                json.dumps({**smallest[kind], TURNS[kind]: turns, "tools": tools}).encode(), kind
+            )
+            assert len(call.turns) == len(turns)
+
+    check()
+
+
 @pytest.mark.parametrize("kind", list(KINDS))
 @settings(max_examples=100)
 @given(data=st.binary(max_size=300), inside=st.booleans())

@@ -175,6 +175,20 @@ def test_output_of_any_shape_is_counted(dialect, event) -> None:
     assert counting.seen_output_tokens_bound >= 50
 
 
+def test_a_tool_whose_name_ends_like_a_delta_hides_no_end() -> None:
+    counting = meter(Dialect.OPENAI_RESPONSES)
+    response = {"tools": [{"name": "x.delta"}], "usage": {"input_tokens": 1, "output_tokens": 2}}
+
+    counting.feed(
+        b"data: "
+        + json.dumps({"type": "response.completed", "response": response}).encode()
+        + b"\n\n"
+    )
+
+    assert counting.done
+    assert counting.usage == Usage(1, 2)
+
+
 def test_a_later_zero_takes_no_figure_back() -> None:
     counting = meter(Dialect.ANTHROPIC)
     counting.feed(

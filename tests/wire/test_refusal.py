@@ -120,16 +120,6 @@ def test_a_rate_says_how_long_to_wait() -> None:
     assert "x-should-retry" not in headers
 
 
-def test_a_resend_may_join_a_pending_approval_where_the_client_is_known_to() -> None:
-    why = reason(Code.APPROVAL_PENDING)
-
-    answer = refusal(
-        Dialect.OPENAI_CHAT, why, "call-1", stream=False, status=403, resend_joins=True
-    )
-
-    assert dict(answer.headers)["x-should-retry"] == "true"
-
-
 @given(st.integers(0, 10**15))
 def test_a_wait_is_whole_seconds_that_are_enough_up_to_a_minute(wait_ns: int) -> None:
     seconds = refusals.retry_after_seconds(reason(retry_after_ns=wait_ns))

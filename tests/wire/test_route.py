@@ -273,12 +273,6 @@ def test_stream_options_written_with_escapes_are_seen(parse) -> None:
     assert not route.wants_usage_event(parse("chat", stream=True), body)
 
 
-def test_a_changed_call_is_judged_as_what_it_became(parse) -> None:
-    call = route.retarget(parse("chat"), Changes(max_output_tokens=5, model="b", provider="groq"))
-
-    assert (call.provider, call.model, call.max_output_tokens) == ("groq", "b", 5)
-
-
 def test_a_provider_of_the_owners_own_is_read_like_its_api() -> None:
     endpoint = route.recognise(OWN, "POST", "/v1/chat/completions")
 

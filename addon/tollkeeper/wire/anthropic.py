@@ -71,7 +71,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         raise WireError("fallbacks lets another model answer than `model` names; name one model.")
     if body.get("messages") is None:
         raise WireError("messages is missing; a list of messages was expected.")
-    tally = bound.Tally(facts.image_bound_tokens(Dialect.ANTHROPIC, model))
+    tally = bound.Tally(Dialect.ANTHROPIC, model)
     system = _system(body, tally)
     _tools(fields.objects(body, "tools"), tally)
     cache_mark(body, tally)

@@ -14,7 +14,7 @@ What a provider adds
 
 What bytes do not bound
     An image is billed by its size, not its bytes: its data is taken out and
-    ``facts.image_bound_tokens`` put in. Compressed documents and video, and everything that the
+    ``facts.image_bound_tokens`` put in, for its own size where the data shows it. Compressed documents and video, and everything that the
     provider keeps and the call only names (``previous_response_id``, file ids, caches), make the
     input *opaque*: the bound is then the model's context window. Encrypted blocks that a provider
     handed out earlier (reasoning, compaction) are not shorter than the tokens in them, because
@@ -36,8 +36,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from tollkeeper.domain import Turn
+from tollkeeper import facts
+from tollkeeper.domain import Dialect, Turn
 from tollkeeper.wire.document import canonical, encoded
+from tollkeeper.wire.image import size_of
 from tollkeeper.wire.schema import unrolled_tokens
 
 HEAD_ALLOWANCE: Final = 64
@@ -81,14 +83,15 @@ class Tally:
     """What a dialect finds while it walks over one message.
 
     Attributes:
-        image_tokens: The most one image may be billed.
+        dialect: Decides, with the model, what an image may be billed.
         less_bytes: Inline media whose bytes are not billed as text.
         more_tokens: Images and allowances.
         opaque: What is not in the bytes, the first of it.
         texts: For rules, in order.
     """
 
-    image_tokens: int
+    dialect: Dialect
+    model: str
     less_bytes: int = 0
     more_tokens: int = 0
     opaque: str | None = None
@@ -101,7 +104,8 @@ class Tally:
         """One image, with its inline data when it is in the message."""
         self.features.add("vision")
         self.less_bytes += len(encoded(inline))
-        self.more_tokens += self.image_tokens
+        size = size_of(inline) if inline else None
+        self.more_tokens += facts.image_bound_tokens(self.dialect, self.model, size)
 
     def hide(self, what: str) -> None:
         """Something that the bytes do not show."""

@@ -21,8 +21,7 @@ from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import canonical, read
 
 KNOWN: Final = fields.words("""model contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent
-    labels serviceTier store content requests taskType title outputDimensionality
-    generateContentRequest""")
+    labels serviceTier store""")
 
 RESENT: Final = fields.words("contents labels")
 _NOT_RENDERED: Final = RESENT | fields.words("safetySettings serviceTier store")
@@ -85,7 +84,10 @@ def _named(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
-    """A generation, streamed or not.
+    """A generation, streamed or not, which to an approval is the same call.
+
+    Thinking counts within ``maxOutputTokens``.
+    Source: https://ai.google.dev/gemini-api/docs/thinking#pricing
 
     Raises:
         WireError: For what is missing or of the wrong type.
@@ -98,17 +100,15 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     if model is None:
         raise WireError("The path names no model.")
     config = _named(fields.mapping(body, "generationConfig"))
-    tally = bound.Tally(facts.image_bound_tokens(Dialect.GEMINI, model))
+    tally = bound.Tally(Dialect.GEMINI, model)
     offered, served = _tools(body, tally)
-    system = body.get("systemInstruction")
-    if system is not None:
-        _walk(system if isinstance(system, dict) else {"parts": system}, tally)
+    _system(body, tally)
     head = {key: value for key, value in body.items() if key not in _NOT_RENDERED}
     head["model"] = model
     head["generationConfig"] = {k: v for k, v in config.items() if k not in _SAMPLING}
     head_text = canonical([inbound.provider.name, head])
     head_tokens = bound.head_bound(head, head_text) + tally.more_tokens
-    turns = bound.chain(head_text, _contents(body, endpoint.operation), tally, _walk, _same)
+    turns = bound.chain(head_text, _contents(body), tally, _walk, _same)
     _settings(body, config, tally)
     hidden = facts.hidden_input_tokens(Dialect.GEMINI, model, bool(offered or served))
     return Call(
@@ -121,7 +121,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=head_tokens + hidden,
         turns=turns,
         opaque_input=tally.opaque,
-        max_output_tokens=_limit(config, endpoint.operation),
+        max_output_tokens=fields.count(config, "maxOutputTokens"),
         choices=fields.count(config, "candidateCount") or 1,
         features=frozenset(tally.features),
         service_tier=fields.text(body, "serviceTier"),
@@ -130,7 +130,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         unknown_parameters=tuple(key for key in body if key not in KNOWN),
         prompt=bound.prompt_of(tally.texts),
         approval_digest=bound.approval_digest(
-            (Dialect.GEMINI, inbound.provider.name, model, *_kind(endpoint.operation)),
+            (Dialect.GEMINI, inbound.provider.name, model),
             body,
             RESENT,
             turns,
@@ -138,24 +138,13 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     )
 
 
-def _kind(operation: str) -> tuple[str, ...]:
-    """Nothing for a generation, whose resend may differ in streaming; else the operation."""
-    return () if operation in ("generate", "stream_generate") else (operation,)
+def _system(body: Mapping[str, Any], tally: bound.Tally) -> None:
+    system = body.get("systemInstruction")
+    if system is not None:
+        _walk(system if isinstance(system, dict) else {"parts": system}, tally)
 
 
-def _limit(config: Mapping[str, Any], operation: str) -> int | None:
-    """The output limit; thinking counts within it. Embeddings write nothing.
-
-    Source: https://ai.google.dev/gemini-api/docs/thinking#pricing
-    """
-    if "embed" in operation:
-        return 0
-    return fields.count(config, "maxOutputTokens")
-
-
-def _contents(body: Mapping[str, Any], operation: str) -> list[Any]:
-    if "embed" in operation:
-        return []
+def _contents(body: Mapping[str, Any]) -> list[Any]:
     contents = body.get("contents")
     if contents is None:
         raise WireError("contents is missing; a list of contents was expected.")

@@ -82,10 +82,10 @@ class _Reading:
                     return
                 self._count(data, data.find(b'"choices"'))
             case Dialect.OPENAI_RESPONSES:
-                if b'.delta"' in data:
-                    self._count(data, 0)
-                elif _ENDS.search(data):
+                if _ENDS.search(data):
                     self.done = True
+                elif b'.delta"' in data:
+                    self._count(data, 0)
             case Dialect.ANTHROPIC:
                 if _DELTA.search(data) or _STARTED.search(data):
                     self._count(data, 0)

@@ -1,4 +1,4 @@
-"""OpenAI chat completions, and what many providers speak after it; also its older siblings.
+"""OpenAI chat completions, and what many providers speak after it.
 
 Source: https://platform.openai.com/docs/api-reference/chat/create and the parameter types of the
 ``openai`` 3.52 package (2026-11). Extensions: https://openrouter.ai/docs/api-reference/parameters,
@@ -23,15 +23,14 @@ _OPENAI: Final = fields.words("""audio frequency_penalty function_call functions
     presence_penalty prompt_cache_key prompt_cache_options prompt_cache_retention reasoning_effort
     response_format safety_identifier seed service_tier stop store stream stream_options temperature
     tool_choice tools top_logprobs top_p user verbosity web_search_options""")
-_LEGACY: Final = fields.words("prompt suffix echo best_of input dimensions encoding_format")
-_OTHERS: Final = fields.words("""min_p top_k top_a repetition_penalty transforms models route provider plugins reasoning
+_OTHERS: Final = fields.words("""best_of min_p top_k top_a repetition_penalty transforms models route provider plugins reasoning
     include_reasoning usage preset session_id search_parameters deferred citation_options
     compound_custom disable_tool_validation documents exclude_domains include_domains
     reasoning_format search_settings prompt_mode random_seed safe_prompt guardrails thinking
     enable_thinking thinking_budget web_search_options search_mode search_domain_filter
     search_recency_filter return_images return_related_questions context_length_exceeded_behavior
     min_tokens ignore_eos chat_template_kwargs""")
-KNOWN: Final = _OPENAI | _LEGACY | _OTHERS
+KNOWN: Final = _OPENAI | _OTHERS
 
 RESENT: Final = fields.words("""messages stream stream_options metadata user safety_identifier prompt_cache_key
     prompt_cache_options prompt_cache_retention session_id""")
@@ -58,12 +57,13 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     if model is None:
         raise WireError("model is missing; name the model to call.")
     _refuse_fallbacks(body, model)
-    tally = bound.Tally(facts.image_bound_tokens(Dialect.OPENAI_CHAT, model))
+    tally = bound.Tally(Dialect.OPENAI_CHAT, model)
     offered, served = _tools(body)
-    messages = _messages(body, endpoint.operation, tally)
+    if body.get("messages") is None:
+        raise WireError("messages is missing; a list of messages was expected.")
     head = {key: value for key, value in body.items() if key not in _NOT_RENDERED}
     head_text = canonical([inbound.provider.name, endpoint.operation, head])
-    turns = bound.chain(head_text, messages, tally, _walk, _strip)
+    turns = bound.chain(head_text, fields.objects(body, "messages"), tally, _walk, _strip)
     served += _served(body, model)
     _features(body, tally)
     hidden = facts.hidden_input_tokens(Dialect.OPENAI_CHAT, model, bool(offered or served))
@@ -77,8 +77,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=bound.head_bound(head, head_text) + hidden,
         turns=turns,
         opaque_input=tally.opaque,
-        max_output_tokens=_limit(body, endpoint.operation),
-        choices=_choices(body),
+        max_output_tokens=_limit(body),
+        choices=max(fields.count(body, key) or 1 for key in ("n", "best_of")),
         extra_output_tokens=_prediction(body),
         features=frozenset(tally.features),
         service_tier=fields.text(body, "service_tier"),
@@ -107,35 +107,10 @@ def _refuse_fallbacks(body: Mapping[str, Any], model: str) -> None:
         raise WireError("A preset as the model hides which model answers; name one model.")
 
 
-def _messages(body: Mapping[str, Any], operation: str, tally: bound.Tally) -> list[Any]:
-    """The turns; older siblings have none, their prompt or input belongs to the head."""
-    if operation in ("completions", "embeddings"):
-        key = "prompt" if operation == "completions" else "input"
-        given = body.get(key)
-        if given is None:
-            raise WireError(f"{key} is missing.")
-        for text in given if isinstance(given, list) else [given]:
-            tally.text(text)
-        return []
-    if body.get("messages") is None:
-        raise WireError("messages is missing; a list of messages was expected.")
-    return fields.objects(body, "messages")
-
-
-def _limit(body: Mapping[str, Any], operation: str) -> int | None:
+def _limit(body: Mapping[str, Any]) -> int | None:
     """The larger of the two limits when both are named, since it is not said which one holds."""
-    if operation == "embeddings":
-        return 0
     limits = [fields.count(body, key) for key in ("max_tokens", "max_completion_tokens")]
     return max((limit for limit in limits if limit is not None), default=None)
-
-
-def _choices(body: Mapping[str, Any]) -> int:
-    choices = max(fields.count(body, "n") or 1, fields.count(body, "best_of") or 1)
-    prompts = body.get("prompt")
-    if isinstance(prompts, list) and prompts and not isinstance(prompts[0], int):
-        choices *= len(prompts)
-    return choices
 
 
 def _prediction(body: Mapping[str, Any]) -> int:

@@ -57,7 +57,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     model = fields.text(body, "model")
     if model is None:
         raise WireError("model is missing; name the model to call, also with a prompt template.")
-    tally = bound.Tally(facts.image_bound_tokens(Dialect.OPENAI_RESPONSES, model))
+    tally = bound.Tally(Dialect.OPENAI_RESPONSES, model)
     tally.text(body.get("instructions"))
     _tools(fields.objects(body, "tools"), tally)
     head = {key: value for key, value in body.items() if key not in _NOT_RENDERED}

@@ -88,13 +88,7 @@ def status_of(code: Code) -> int:
 
 
 def refusal(
-    dialect: Dialect | None,
-    reason: Reason,
-    call_id: str,
-    *,
-    stream: bool,
-    status: int,
-    resend_joins: bool = False,
+    dialect: Dialect | None, reason: Reason, call_id: str, *, stream: bool, status: int
 ) -> Refusal:
     """The answer that refuses a request.
 
@@ -105,7 +99,6 @@ def refusal(
         stream: Whether a stream was asked for. The answer is the same: SDKs read the status of a
             stream before its events.
         status: ``status_of`` the code, or what the client's family needs instead.
-        resend_joins: Let the client's own retry join a pending approval (``facts.retry_joins``).
     """
     headers = [
         ("content-type", "application/json"),
@@ -116,8 +109,7 @@ def refusal(
     if seconds is not None and status == 429:
         headers.append(("retry-after", str(seconds)))
     else:
-        joins = resend_joins and reason.code is Code.APPROVAL_PENDING
-        headers.append(("x-should-retry", "true" if joins else "false"))
+        headers.append(("x-should-retry", "false"))
     if reason.left_nano_usd is not None:
         headers.append(("x-tollkeeper-budget-left-usd", usd(reason.left_nano_usd)))
     if dialect is Dialect.ANTHROPIC:

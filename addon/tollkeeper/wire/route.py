@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Final
 
 from tollkeeper import facts
@@ -105,7 +104,12 @@ def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
 
 
 def wants_usage_event(call: Call, body: bytes) -> bool:
-    """Whether ``include_usage`` must be put in for the stream to say what it cost."""
+    """Whether ``include_usage`` must be put in for the stream to say what it cost.
+
+    Args:
+        call: With the provider that will answer it, when an alias moved it to another one.
+        body: As it came.
+    """
     if (
         call.dialect is not Dialect.OPENAI_CHAT
         or not call.stream
@@ -177,22 +181,17 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
             if named:
                 return list(named)
             new = (changes.provider or call.provider).startswith(_NEW_LIMIT_NAME)
-            modern = new and call.operation != "completions"
-            return [("max_completion_tokens",) if modern else ("max_tokens",)]
+            return [("max_completion_tokens" if new else "max_tokens",)]
 
 
 def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Meter:
-    """The meter for the answer to ``call``, by what the answer says it is."""
+    """The meter for the answer to ``call``, by what the answer says it is.
+
+    Args:
+        call: With the provider that answered it, when an alias moved it to another one.
+        content_type: The answer's header.
+        take_out_usage: True when ``include_usage`` was put in by us.
+    """
     return meters.meter(
         call.dialect, call.provider, content_type, call.stream, take_out_usage=take_out_usage
-    )
-
-
-def retarget(call: Call, changes: Changes) -> Call:
-    """The call as it is after ``changes``, for the second look at a changed call."""
-    return replace(
-        call,
-        provider=changes.provider or call.provider,
-        model=changes.model or call.model,
-        max_output_tokens=changes.max_output_tokens or call.max_output_tokens,
     )
