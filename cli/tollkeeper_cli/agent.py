@@ -65,26 +65,42 @@ def mint(
 def create(
     name: Name,
     parent: Annotated[
-        str | None, typer.Option(metavar="AGENT", help="Whose limits hold too.")
+        str | None, typer.Option(metavar="AGENT", help="Its parent, whose limits hold too.")
     ] = None,
     budget: Annotated[
         str | None, typer.Option(metavar="USD", help="All it may ever spend.")
     ] = None,
-    budget_hour: Annotated[str | None, typer.Option(metavar="USD", help="… in an hour.")] = None,
-    budget_day: Annotated[str | None, typer.Option(metavar="USD", help="… in a day.")] = None,
-    budget_week: Annotated[str | None, typer.Option(metavar="USD", help="… in a week.")] = None,
-    budget_month: Annotated[str | None, typer.Option(metavar="USD", help="… in a month.")] = None,
-    budget_run: Annotated[str | None, typer.Option(metavar="USD", help="… in a run.")] = None,
-    rpm: Annotated[int | None, typer.Option(min=1, help="Calls in any 60 s.")] = None,
-    tpm: Annotated[int | None, typer.Option(min=1, help="Tokens in any 60 s.")] = None,
-    concurrent: Annotated[int | None, typer.Option(min=1, help="Calls at once.")] = None,
+    budget_hour: Annotated[
+        str | None, typer.Option(metavar="USD", help="What it may spend in an hour.")
+    ] = None,
+    budget_day: Annotated[
+        str | None, typer.Option(metavar="USD", help="What it may spend in a day.")
+    ] = None,
+    budget_week: Annotated[
+        str | None, typer.Option(metavar="USD", help="What it may spend in a week.")
+    ] = None,
+    budget_month: Annotated[
+        str | None, typer.Option(metavar="USD", help="What it may spend in a month.")
+    ] = None,
+    budget_run: Annotated[
+        str | None, typer.Option(metavar="USD", help="What it may spend in a run.")
+    ] = None,
+    rpm: Annotated[int | None, typer.Option(min=1, metavar="N", help="Calls in any 60 s.")] = None,
+    tpm: Annotated[int | None, typer.Option(min=1, metavar="N", help="Tokens in any 60 s.")] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Calls at once.")
+    ] = None,
     models: Annotated[str | None, typer.Option(metavar="A,B", help="Models it may call.")] = None,
     tools: Annotated[str | None, typer.Option(metavar="A,B", help="Tools it may offer.")] = None,
     no_tools: Annotated[bool, typer.Option("--no-tools", help="No tools at all.")] = False,
     no_streaming: Annotated[bool, typer.Option("--no-streaming", help="No streams.")] = False,
     no_vision: Annotated[bool, typer.Option("--no-vision", help="No images.")] = False,
-    max_input_tokens: Annotated[int | None, typer.Option(min=1, help="Of one call.")] = None,
-    max_output_tokens: Annotated[int | None, typer.Option(min=1, help="Of one call.")] = None,
+    max_input_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Limit of one call.")
+    ] = None,
+    max_output_tokens: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Limit of one call.")
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse what is not known.")] = False,
     scope: Annotated[
         str | None, typer.Option(metavar="full|read-only", help="read-only: free endpoints.")

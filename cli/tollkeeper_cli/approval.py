@@ -33,7 +33,7 @@ Note = Annotated[
     typer.Option("--note", "-m", metavar="TEXT", help="Kept in the record.", show_default=False),
 ]
 
-_COLUMNS = [
+COLUMNS = [
     Column("id", "approval"), Column("agent", "agent"), Column("rule", "rule"),
     Column("model", "model"), Column("worst_nano_usd", "at most"),
     Column("expected_nano_usd", "expected"), Column("shown_state", "state"),
@@ -41,6 +41,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
+WHOLE = "This is the whole body; nothing is left out."
 _FOR_EYES = ("shown_state", "age", "lapses_in")
 
 
@@ -88,7 +89,7 @@ def list_(
     with state.open_ledger() as ledger:
         rows = [row_of(approval, now_ns()) for approval in ledger.approvals(open_only=not all_)]
     shown = [_json_row(row) for row in rows] if json_ else rows
-    print_rows(shown, _COLUMNS, json_=json_, empty="Nothing waits for you.")
+    print_rows(shown, COLUMNS, json_=json_, empty="Nothing waits for you.")
 
 
 @app.command()
@@ -100,18 +101,18 @@ def show(approval: Id, json_: Json = False) -> None:
     if json_:
         print_json(_whole(found, body))
         return
-    print_facts(facts_of(found, body, now_ns()), json_=False)
+    print_facts(facts_of(found, len(body), now_ns()), json_=False)
     print()
     print("\n".join(readable(body)))
     print()
-    print("This is the whole body; nothing is left out.")
+    print(WHOLE)
     if found.state == "open":
         say(
             f"Answer with: tollkeeper approve {found.id}   or   tollkeeper reject {found.id} --note …"
         )
 
 
-def facts_of(approval: Approval, body: bytes, at_ns: int) -> dict[str, Any]:
+def facts_of(approval: Approval, body_bytes: int, at_ns: int) -> dict[str, Any]:
     """All that is known of the question, the facts of the call included."""
     summary = dict(approval.summary)
     worst, expected = summary.pop("worst_nano_usd", None), summary.pop("expected_nano_usd", None)
@@ -134,7 +135,7 @@ def facts_of(approval: Approval, body: bytes, at_ns: int) -> dict[str, Any]:
     if approval.verdict is not None:
         verdict = approval.verdict
         facts |= {"answered by": verdict.by, "answered_ns": verdict.at_ns, "note": verdict.note}
-    return facts | {"body": f"{len(body)} bytes"}
+    return facts | {"body": f"{body_bytes} bytes"}
 
 
 def _whole(approval: Approval, body: bytes) -> dict[str, Any]:

@@ -111,8 +111,18 @@ def told(kind: str, data: Row) -> str:
     known = kind in ("admitted", "held", "refused")
     parts += [
         f"{key} {data[key]}"
-        for key in ("model", "agent", "run", "token", "approval", "state", "answer", "outcome",
-                    "basis", "note")
+        for key in (
+            "model",
+            "agent",
+            "run",
+            "token",
+            "approval",
+            "state",
+            "answer",
+            "outcome",
+            "basis",
+            "note",
+        )
         if data.get(key) and not (key in ("agent", "token") and known)
     ]
     for key, word in (("reserve_nano_usd", "reserved"), ("cost_nano_usd", "cost"),

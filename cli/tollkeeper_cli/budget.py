@@ -125,9 +125,10 @@ def _layers(record: AgentRecord, policy: Policy) -> list[tuple[str, Limits]]:
 def _lineage(records: Mapping[str, AgentRecord], name: str | None) -> list[AgentRecord]:
     """The agent and all above it."""
     found: list[AgentRecord] = []
-    while name in records and records[name] not in found:
-        found.append(records[name])
-        name = records[name].parent
+    record = records.get(name or "")
+    while record is not None and record not in found:
+        found.append(record)
+        record = records.get(record.parent or "")
     return found
 
 

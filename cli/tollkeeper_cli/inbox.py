@@ -22,11 +22,11 @@ from tollkeeper.domain import Approval
 from tollkeeper.errors import ApprovalError
 from tollkeeper.home import Home
 from tollkeeper_cli import state
-from tollkeeper_cli.approval import facts_of, give, row_of, sentence
+from tollkeeper_cli.approval import COLUMNS, WHOLE, facts_of, give, row_of, sentence
 from tollkeeper_cli.body import readable
-from tollkeeper_cli.output import escape
+from tollkeeper_cli.output import escape, fact_lines, table
 from tollkeeper_cli.run import held_line
-from tollkeeper_cli.units import dollars, now_ns
+from tollkeeper_cli.units import now_ns
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -176,32 +176,24 @@ class Inbox:
         names = [approval.id for approval in self.waiting]
         place = names.index(self.chosen) if self.chosen in names else 0
         first = max(0, min(place - _MOST_LISTED // 2, len(names) - _MOST_LISTED))
-        lines = []
-        for approval in self.waiting[first : first + _MOST_LISTED]:
-            row = row_of(approval, at_ns)
-            worst = row["worst_nano_usd"]
-            cells = [
-                approval.id, approval.agent, approval.rule, str(row["model"] or "-"),
-                "-" if worst is None else dollars(worst, 6), str(row["shown_state"]),
-                str(row["lapses_in"] or "-"),
-            ]  # fmt: skip
-            text = "  ".join(escape(cell) for cell in cells)
-            lines.append(Text(text, style="reverse" if approval.id == self.chosen else ""))
-        rest = len(names) - len(lines)
+        shown = self.waiting[first : first + _MOST_LISTED]
+        head, *rows = table([row_of(approval, at_ns) for approval in shown], COLUMNS)
+        lines = [Text(head, style="dim")]
+        for approval, row in zip(shown, rows, strict=True):
+            lines.append(Text(row, style="reverse" if approval.id == self.chosen else ""))
+        rest = len(names) - len(shown)
         return [*lines, Text(f"and {rest} more", style="dim")] if rest > 0 else lines
 
     def _chosen(self, approval: Approval, room: int, width: int) -> list[Any]:
+        from rich.cells import cell_len
         from rich.text import Text
 
-        facts = facts_of(approval, b"", now_ns())
-        facts["body"] = f"{self.size(approval)} bytes"
-        shown = ("agent", "run", "held by rule", "costs at most", "expected cost", "model", "body")
-        lines = [
-            Text(f"{key:<14}{escape(facts[key])}") for key in shown if facts.get(key) is not None
-        ]
+        facts = facts_of(approval, self.size(approval), now_ns())
+        shown = ("run", "costs at most", "expected cost", "operation", "tools_offered", "body")
+        lines = [Text(line) for line in fact_lines({key: facts.get(key) for key in shown})]
         body = self.body(approval)
         space = max(0, room - len(lines) - 2)
-        fits = [line for line in body[:space] if len(line) <= width]
+        fits = [line for line in body[:space] if cell_len(line) <= width]
         cut = len(body) - len(fits)
         self.hidden = cut
         lines += [Text(), *(Text(line) for line in body[:space])]
@@ -243,14 +235,10 @@ def _with_lines(inbox: Inbox, key: str, console: Any) -> None:
         return
     if key == "v":
         body = inbox.body(approval)
-        heads = [
-            f"{k:<16}{escape(v)}"
-            for k, v in facts_of(approval, b"", now_ns()).items()
-            if k != "body"
-        ]
-        size = f"{'body':<16}{inbox.size(approval)} bytes, whole"
+        heads = fact_lines(facts_of(approval, inbox.size(approval), now_ns()))
         with console.pager(styles=False, links=False):
-            console.print("\n".join([*heads, size, "", *body]), markup=False, soft_wrap=True)
+            whole = "\n".join([*heads, "", *body, "", WHOLE])
+            console.print(whole, markup=False, soft_wrap=True)
         inbox.seen.add(approval.id)
         return
     try:

@@ -56,13 +56,13 @@ def _print(figures: Row) -> None:
     totals, now = figures["totals"], figures["now"]
     facts = {
         f"calls in {figures['over']}": f"{totals['calls']} ({totals['refused']} refused)",
-        "spent": f"{dollars(totals['spent_nano_usd'], 6)} in {figures['over']}, "
-                 f"{dollars(figures['spent_today_nano_usd'], 6)} today, "
-                 f"{dollars(figures['ever']['spent_nano_usd'], 6)} ever",
-        "burn rate": f"{dollars(figures['burn_nano_usd'], 6)} in the last hour",
+        "spent": f"{dollars(totals['spent_nano_usd'])} in {figures['over']}, "
+                 f"{dollars(figures['spent_today_nano_usd'])} today, "
+                 f"{dollars(figures['ever']['spent_nano_usd'])} ever",
+        "burn rate": f"{dollars(figures['burn_nano_usd'])} in the last hour",
         "tokens": f"{totals['input_tokens']} in, {totals['output_tokens']} out, "
                   f"{totals['cache_read_input_tokens']} of them from caches",
-        "in flight": f"{now['in_flight']} ({dollars(now['reserved_nano_usd'], 6)} reserved)",
+        "in flight": f"{now['in_flight']} ({dollars(now['reserved_nano_usd'])} reserved)",
         "held": f"{now['waiting']} waiting, {now['open_approvals']} unanswered",
     }  # fmt: skip
     if totals["unknown_costs"]:

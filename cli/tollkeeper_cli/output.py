@@ -22,7 +22,6 @@ _UNSEEN: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
 _MOST_MARKS: Final = 4
 """Combining marks on one letter; no script needs more, and more climb over the neighbouring lines."""
 _MONEY: Final = "_nano_usd"
-_TABLE_DECIMALS: Final = 6
 _NARROWEST: Final = 8
 _GAP: Final = "  "
 
@@ -154,11 +153,18 @@ def print_facts(facts: Row, *, json_: bool) -> None:
     if json_:
         print_json(facts)
         return
+    print("\n".join(fact_lines(facts)))
+
+
+def fact_lines(facts: Row) -> list[str]:
+    """Aligned lines, one a fact; what is empty is left out."""
     shown = [(key, value) for key, value in facts.items() if value not in (None, "", [], (), {})]
     labels = [_label(key) for key, _ in shown]
     size = max(map(len, labels), default=0)
-    for label, (key, value) in zip(labels, shown, strict=True):
-        print(f"{label:<{size}}  {_shown(key, value)}")
+    return [
+        f"{label:<{size}}  {_shown(key, value)}"
+        for label, (key, value) in zip(labels, shown, strict=True)
+    ]
 
 
 def _label(key: str) -> str:
@@ -173,17 +179,16 @@ def _cells(rows: Sequence[Row], column: Column) -> list[str]:
 
 
 def _amounts(values: Sequence[int | None]) -> list[str]:
-    """With the same number of decimals, so that the points stand under each other."""
-    step = 10 ** (9 - _TABLE_DECIMALS)
-    texts = [None if v is None else usd((abs(v) + step // 2) // step * step) for v in values]
-    decimals = max((len(t.partition(".")[2]) for t in texts if t), default=2)
+    """Exact, with the same number of decimals, so that the points stand under each other."""
+    texts = [None if value is None else usd(value) for value in values]
+    decimals = max((len(text.partition(".")[2]) for text in texts if text), default=2)
     shown = []
-    for text, value in zip(texts, values, strict=True):
-        if text is None or value is None:
+    for text in texts:
+        if text is None:
             shown.append("-")
         else:
-            whole, _, rest = text.partition(".")
-            shown.append(f"{'-' if value < 0 else ''}${whole}.{rest.ljust(decimals, '0')}")
+            whole, _, rest = text.removeprefix("-").partition(".")
+            shown.append(f"{'-' if text[0] == '-' else ''}${whole}.{rest.ljust(decimals, '0')}")
     return shown
 
 

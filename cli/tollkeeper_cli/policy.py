@@ -84,9 +84,12 @@ def _contents(loaded: LoadedPolicy) -> dict[str, Any]:
 
 @app.command()
 def explain(
-    request: Annotated[Path, typer.Argument(metavar="REQUEST", help="A YAML or JSON file; see below.")],
+    request: Annotated[
+        Path, typer.Argument(metavar="REQUEST", help="A YAML or JSON file; see below.")
+    ],
     policy: Annotated[
-        Path | None, typer.Option(metavar="F", help="Ask this policy.", show_default="the one in force")
+        Path | None,
+        typer.Option(metavar="F", help="Ask this policy.", show_default="the one in force"),
     ] = None,
     json_: Json = False,
 ) -> None:
@@ -130,11 +133,12 @@ def _word(decision: Decision) -> str:
     return "change" if changed else decision.effect.name.lower()
 
 
-@app.command()
-def test(
+@app.command("test")
+def try_(
     file: File = None,
     on: Annotated[
-        Path | None, typer.Option("--on", metavar="FLOWS", help="Judge these recorded flows instead.")
+        Path | None,
+        typer.Option("--on", metavar="FLOWS", help="Judge these recorded flows instead."),
     ] = None,
     agent: Annotated[
         str, typer.Option(metavar="A", help="Whose calls they are, where the file does not say.")

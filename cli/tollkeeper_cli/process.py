@@ -145,9 +145,7 @@ def start(home: Home, *, host: str, port: int, web: bool, policy: Path | None) -
         if found is not None and found.pid == process.pid:
             return found
         if process.poll() is not None:
-            raise ProxyError(
-                _failure(home, f"The proxy stopped (exit code {process.returncode})")
-            )
+            raise ProxyError(_failure(home, f"The proxy stopped (exit code {process.returncode})"))
         time.sleep(_LOOK_SECONDS)
     process.terminate()
     raise ProxyError(_failure(home, f"The proxy did not listen within {START_SECONDS:.0f} s"))

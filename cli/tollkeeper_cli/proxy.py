@@ -15,7 +15,7 @@ import typer
 
 from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
-from tollkeeper_cli import process, state
+from tollkeeper_cli import process, reports, state
 from tollkeeper_cli.output import escape, print_facts, say
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import now_ns, span
@@ -45,9 +45,9 @@ class Escaping(logging.Formatter):
 
 
 def up(
-    port: Annotated[int, typer.Option("--port", "-p", help="Listen here; 0 takes a free port.")] = (
-        process.DEFAULT_PORT
-    ),
+    port: Annotated[
+        int, typer.Option("--port", "-p", metavar="PORT", help="Listen here; 0 takes a free port.")
+    ] = (process.DEFAULT_PORT),
     host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
     web: Annotated[
         bool, typer.Option("--web", help="Open mitmweb beside it, on loopback.")
@@ -130,8 +130,8 @@ def status(json_: Json = False) -> None:
             "reachable": process.reachable(*_split(found.address)),
             "web": found.web,
         }
-    facts |= _policy_facts(at)
-    facts |= _today(at)
+    facts["policy"] = str(state.policy_path(at))
+    facts |= _from_the_books(at, up=found is not None)
     print_facts(facts, json_=json_)
     if found is None:
         say("The proxy is down: start it with `tollkeeper up`.")
@@ -143,20 +143,15 @@ def _split(address: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _policy_facts(at: Home) -> dict[str, Any]:
-    path = state.policy_path(at)
-    try:
-        policy = state.load_policy(at)
-    except TollkeeperError as e:
-        return {"policy": str(path), "policy_error": str(e).splitlines()[0]}
-    return {"policy": str(path), "digest": policy.digest[:12], "mode": str(policy.mode)}
-
-
-def _today(at: Home) -> dict[str, Any]:
-    from tollkeeper_cli import reports
-
+def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
     with state.open_ledger(at) as ledger:
-        return {
+        loaded = reports.policy_in_force(ledger) if up else None
+        facts: dict[str, Any] = {}
+        if loaded is not None:
+            facts = {"digest": str(loaded.get("digest"))[:12], "mode": loaded.get("mode")}
+            if loaded.get("problem"):
+                facts["newest edit not in force"] = loaded["problem"]
+        return facts | {
             "open_approvals": len(ledger.approvals()),
             "spent_today_nano_usd": reports.spent_since(ledger, reports.start_of_day(at, now_ns())),
         }

@@ -5,17 +5,22 @@ The tables are documented in ``tollkeeper/ledger/migrations.py``.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollkeeper.domain import NS_PER_SECOND
-from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
 
 if TYPE_CHECKING:
     from tollkeeper.ledger.port import Ledger
 
+_TIMEZONE: Final = re.compile(
+    r"""^timezone:\s*["']?([A-Za-z0-9_+/-]+)["']?\s*(?:#.*)?$""", re.MULTILINE
+)
 HOUR_NS: Final = 3600 * NS_PER_SECOND
 
 _OF_A_RUN: Final = """
@@ -43,13 +48,30 @@ class RunSummary:
 
 
 def timezone_of(at: Home) -> str:
-    """The policy's, whose calendar windows are; UTC when there is no policy that loads."""
-    from tollkeeper_cli.state import load_policy
+    """The policy's, whose calendar windows are; UTC when it names none.
 
+    Read from the text alone, because loading a policy takes a second: prices, examples and all.
+    """
+    from tollkeeper_cli.state import policy_path
+
+    path = policy_path(at)
+    files = sorted(path.glob("*.y*ml")) if path.is_dir() else [path]
+    for file in files:
+        try:
+            found = _TIMEZONE.search(file.read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+        if found and _is_timezone(found[1]):
+            return found[1]
+    return "UTC"
+
+
+def _is_timezone(name: str) -> bool:
     try:
-        return load_policy(at).timezone
-    except TollkeeperError:
-        return "UTC"
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return False
+    return True
 
 
 def start_of_day(at: Home, now_ns: int) -> int:
@@ -251,6 +273,15 @@ def last_seq(ledger: Ledger) -> int:
     return int(_one(ledger, "SELECT coalesce(max(seq), 0) AS seq FROM audit")["seq"])
 
 
+def policy_in_force(ledger: Ledger) -> dict[str, Any] | None:
+    """What the record last told of a policy: ``digest``, ``mode``, and ``problem`` of a broken edit."""
+    rows = ledger.rows(
+        "SELECT data FROM (SELECT kind, data, seq FROM audit ORDER BY seq DESC LIMIT 200000)"
+        " WHERE kind IN ('policy_loaded', 'policy_broken') ORDER BY seq DESC LIMIT 1"
+    )
+    return next((dict(json.loads(row["data"])) for row in rows), None)
+
+
 def search_audit(
     ledger: Ledger, *, text: str | None, agent: str | None, kind: str | None,
     call: str | None, since_ns: int | None, limit: int,
@@ -280,6 +311,4 @@ def whole_audit(ledger: Ledger) -> Iterator[dict[str, Any]]:
 
 
 def _decoded(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    import json
-
     return [{**row, "data": json.loads(row["data"])} for row in rows]

@@ -39,7 +39,7 @@ _BASE32: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 
 
 def run(
-    command: Annotated[list[str], typer.Argument(metavar="-- CMD…", help="The program to run.")],
+    command: Annotated[list[str], typer.Argument(metavar="CMD…", help="The program to run.")],
     agent: Annotated[str, typer.Option(metavar="A", help="As this agent; made when new.")] = (
         state.DEFAULT_AGENT
     ),
@@ -66,9 +66,9 @@ def run(
         Path | None,
         typer.Option(metavar="DIR", help="$WORKSPACE; where it runs.", show_default="here"),
     ] = None,
-    port: Annotated[int, typer.Option("--port", "-p", help="Of a proxy that this starts.")] = (
-        process.DEFAULT_PORT
-    ),
+    port: Annotated[
+        int, typer.Option("--port", "-p", metavar="PORT", help="Of a proxy that this starts.")
+    ] = (process.DEFAULT_PORT),
 ) -> None:
     """Run a program as an agent, through the proxy.
 

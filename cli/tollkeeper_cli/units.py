@@ -10,9 +10,15 @@ from typing import Final
 
 import typer
 
+from tollkeeper.core.wording import usd as dollars
 from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND
 
-_DURATION: Final = re.compile(r"(\d+)\s*(ms|s|m|h|d|w)", re.ASCII)
+__all__ = [
+    "clock", "dollars", "iso", "now_ns", "parse_duration_ns", "parse_limit_usd", "parse_list",
+    "parse_usd", "span", "usd",
+]  # fmt: skip
+
+_DURATION: Final = re.compile(r"(\d+)\s*([smhdw])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LARGEST_USD: Final = Decimal(1_000_000_000)
 """Beyond a billion dollars nano-USD leave the integers that a database column holds."""
@@ -23,13 +29,6 @@ def usd(nano: int) -> str:
     sign, rest = ("-", -nano) if nano < 0 else ("", nano)
     decimals = f"{rest % NANO_PER_USD:09d}".rstrip("0").ljust(2, "0")
     return f"{sign}{rest // NANO_PER_USD}.{decimals}"
-
-
-def dollars(nano: int, decimals: int = 9) -> str:
-    """For a line of prose: ``$0.05``; rounded half up where it has more decimals than asked for."""
-    step = 10 ** (9 - decimals)
-    rounded = (abs(nano) + step // 2) // step * step
-    return f"{'-' if nano < 0 and rounded else ''}${usd(rounded)}"
 
 
 def parse_usd(text: str) -> int:
@@ -57,7 +56,7 @@ def parse_limit_usd(text: str) -> int:
 def parse_duration_ns(text: str) -> int:
     """Nanoseconds from ``30s``, ``10m``, ``24h``, ``7d`` or ``2w``."""
     match = _DURATION.fullmatch(text.strip())
-    if match is None or match[2] not in _SECONDS or int(match[1]) == 0:
+    if match is None or int(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is no duration (write 30s, 10m, 24h or 7d)")
     return int(match[1]) * _SECONDS[match[2]] * NS_PER_SECOND
 
@@ -81,7 +80,7 @@ def clock(at_ns: int) -> str:
 def span(length_ns: int) -> str:
     """A length of time in its two largest units: ``3 d 4 h``, ``2 m 5 s``, ``0 s``."""
     seconds = max(0, length_ns) // NS_PER_SECOND
-    parts = []
+    parts: list[str] = []
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
         if seconds >= size or (unit == "s" and not parts):
             parts.append(f"{seconds // size} {unit}")

@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from tollkeeper.ledger.sqlite import SqliteLedger
 HERE = Path(__file__).parent
 
 RULES = "\n".join(
-    f"  - {{name: rule-{i}, call: {{agent: agent-{i}, expected_cost_usd: {{over: {i}}}}}, deny: no}}"
+    f"  - {{name: rule-{i}, call: {{priority: p{i}, expected_cost_usd: {{over: {i}}}}}, deny: no}}"
     for i in range(100)
 )
 
@@ -105,7 +107,11 @@ def start_stock(folder: Path, trust: Path) -> tuple[subprocess.Popen[str], int]:
         ],
         text=True,
     )
-    time.sleep(3)
+    for _ in range(300):
+        with suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        time.sleep(0.1)
     return process, port
 
 

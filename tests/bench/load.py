@@ -64,10 +64,16 @@ async def answered(reader: asyncio.StreamReader) -> None:
     await reader.readexactly(length)
 
 
-async def keep_asking(plan: dict[str, Any], latencies: list[float], until: float) -> None:
-    """One connection, one request after another."""
+async def keep_asking(
+    plan: dict[str, Any], latencies: list[float], ready: asyncio.Barrier
+) -> None:
+    """One connection, one request after another, once all are connected and warm."""
     reader, writer = await connect(plan)
     wire = request(plan["target"], BODY)
+    writer.write(wire)
+    await answered(reader)
+    await ready.wait()
+    until = time.perf_counter() + plan["seconds"]
     while time.perf_counter() < until:
         start = time.perf_counter()
         writer.write(wire)
@@ -97,8 +103,10 @@ async def main() -> None:
         print(json.dumps(percentiles(list(took))))
         return
     latencies: list[float] = []
-    until = time.perf_counter() + plan["seconds"]
-    await asyncio.gather(*(keep_asking(plan, latencies, until) for _ in range(plan["connections"])))
+    ready = asyncio.Barrier(plan["connections"])
+    await asyncio.gather(
+        *(keep_asking(plan, latencies, ready) for _ in range(plan["connections"]))
+    )
     print(json.dumps({"rps": len(latencies) / plan["seconds"], **percentiles(latencies)}))
 
 

@@ -90,6 +90,14 @@ def test_unknown_price_is_refused_under_a_budget_and_passes_as_unknown_without()
     assert allowed.price_source is None
 
 
+def test_service_tier_without_a_price_is_refused_under_a_budget() -> None:
+    call = make_call(provider="openai", model="gpt-5", service_tier="ultrafast")
+
+    assert "service tier ultrafast" in first(judge(call, policy_for(PURSE)))
+    assert judge(call).effect is Effect.ALLOW
+    assert judge(replace(call, service_tier="flex"), policy_for(PURSE)).effect is Effect.ALLOW
+
+
 def test_server_tools_need_an_amount_set_aside_under_a_budget() -> None:
     call = make_call(server_tools=("web_search",))
     aside = replace(PURSE, server_tools_nano_usd=1_000_000)

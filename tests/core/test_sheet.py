@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.judging import USD, flat_sheet, make_call
-from tollkeeper.core.sheet import STANDARD, PriceSheet, Rates, Tariff
+from tollkeeper.core.sheet import STANDARD, UNLIMITED_TOKENS, PriceSheet, Rates, Tariff
 from tollkeeper.domain import Dialect, Usage
 
 DEARER = Rates(*(7 * USD,) * 10)
@@ -100,6 +100,9 @@ MILLION = Usage(1_000_000, 0)
         ("auto", None, 7),
         ("auto", "flex", 0.5),
         ("default", None, 1),
+        (None, "scale", 1),
+        (None, "ultrafast", 7),
+        ("PRIORITY", None, 7),
     ],
 )
 def test_answer_is_priced_by_the_tier_it_names_else_by_the_dearest_it_may_have_had(
@@ -108,6 +111,15 @@ def test_answer_is_priced_by_the_tier_it_names_else_by_the_dearest_it_may_have_h
     usage = replace(MILLION, service_tier=told)
 
     assert two_tiers(asked).cost_nano_usd(usage) == int(cost * USD)
+
+
+@pytest.mark.parametrize(
+    ("asked", "known"),
+    [(None, True), ("auto", True), ("default", True), ("flex", True), ("ultrafast", False)],
+)
+def test_tier_without_a_price_is_told_from_those_with_one(asked: str | None, known: bool) -> None:
+    assert two_tiers().prices_tier(asked) is known
+    assert replace(two_tiers(), any_tier=True).prices_tier(asked)
 
 
 def test_elective_tier_is_reached_by_its_own_name_only() -> None:
@@ -229,11 +241,13 @@ def test_no_usage_within_the_bounds_costs_more_than_the_worst_case(data: st.Data
     most_input, limit = data.draw(st.integers(0, 400_000)), data.draw(st.integers(0, 50_000))
     most_output = limit * call.choices + call.extra_output_tokens  # type: ignore[attr-defined]
     usage = data.draw(usages(call, most_input, most_output))
-    tiers = [None, *sheet._reachable(call.service_tier)]  # type: ignore[attr-defined]
     billed = replace(
         replace(sheet, tariff=data.draw(st.sampled_from([sheet.tariff, *sheet.coming]))),
         coming=(),
     )
+
+    asked = call.service_tier  # type: ignore[attr-defined]
+    tiers = [None, *billed._reachable(billed.tariff, asked)]
 
     cost = billed.cost_nano_usd(
         replace(usage, service_tier=data.draw(st.sampled_from(tiers))),
@@ -256,4 +270,5 @@ def test_affordable_output_is_the_most_that_fits(data: st.DataObject) -> None:
         return sheet.worst_cost_nano_usd(tokens, output, call)  # type: ignore[arg-type]
 
     assert most == 0 or worst(most) <= left
-    assert worst(most + 1) > left or worst(most) == worst(most + 1_000_000)
+    unlimited = most >= UNLIMITED_TOKENS // 8
+    assert worst(most + 1) > left or unlimited

@@ -105,6 +105,17 @@ def test_limit_added_in_mid_window_counts_what_was_spent_before(ledger: SqliteLe
     assert verify(ledger) == []
 
 
+def test_window_that_is_asked_for_late_counts_a_call_of_its_first_nanosecond(
+    ledger: SqliteLedger,
+) -> None:
+    hour = Account("agent:atlas", Window.HOUR, T0, T0 + HOUR)
+    ledger.admit(ScriptedCase(), PRINCIPAL, T0)
+
+    ledger.admit(ScriptedCase(budgets={hour: 1000}), PRINCIPAL, T0 + 1)
+
+    assert ledger.balance(hour) == Balance(0, 200, 2)
+
+
 def test_window_begins_at_its_first_nanosecond_and_ends_before_its_last(
     ledger: SqliteLedger,
 ) -> None:

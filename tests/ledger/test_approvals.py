@@ -123,6 +123,23 @@ def test_one_verdict_releases_one_of_two_waiting_calls(ledger: SqliteLedger) -> 
     assert verify(ledger) == []
 
 
+def test_those_who_come_too_late_for_a_verdict_share_the_next_approval(
+    ledger: SqliteLedger,
+) -> None:
+    calls = [held(ledger) for _ in range(3)]
+    answer(ledger, calls[0], "approved")
+    ledger.admit(HOLD, PRINCIPAL, T0 + 2, again=calls[0].id)
+
+    second = replace(HOLD)
+    later = [ledger.admit(second, PRINCIPAL, T0 + 3, again=call.id) for call in calls[1:]]
+
+    assert approval_of(later[0]).id == approval_of(later[1]).id
+    assert approval_of(later[1]).waiting == 2
+    assert second.saw is not None
+    assert second.saw.approval is not None
+    assert second.saw.approval.id == approval_of(later[0]).id
+
+
 def test_own_reservation_is_taken_out_before_the_second_judgement(ledger: SqliteLedger) -> None:
     tight = replace(HOLD, budgets={ATLAS: 100})
     admission = held(ledger, case=tight)

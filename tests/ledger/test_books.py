@@ -127,7 +127,7 @@ TAMPERINGS = {
     "a subject is changed": (
         "UPDATE transfers SET subject = 'agent:hermes' WHERE kind = 'post' AND id ="
         " (SELECT min(id) FROM transfers WHERE kind = 'post')",
-        {"balance", "reservation", "cost"},
+        {"balance", "reservation"},
     ),
     "a settled call is opened again": (
         f"UPDATE calls SET state = 'forwarded' WHERE id = {FIRST}",
@@ -146,8 +146,7 @@ TAMPERINGS = {
         {"chain"},
     ),
     "the data of a record is changed": (
-        "UPDATE audit SET data = replace(data, 'ada', 'eve') WHERE kind = 'credit'"
-        " OR data LIKE '%gpt-4o%'",
+        "UPDATE audit SET data = replace(data, 'gpt-4o', 'gpt-4') WHERE kind = 'refused'",
         {"chain"},
     ),
     "the time of a record is changed": (
@@ -170,7 +169,6 @@ def test_tampering_is_found(busy: SqliteLedger, tmp_path: Path, how: str) -> Non
 
     tamper(tmp_path, statement)
 
-    # An edit that names a text which is not there changes nothing, so only what changed is asked.
     findings = verify(busy)
     assert {finding.check for finding in findings} == expected, findings
 

@@ -42,6 +42,9 @@ QUARTERS_AHEAD: Final = 4
 Source: https://api-docs.deepseek.com/quick_start/pricing (time of completion decides)
 """
 
+_LONGEST_NAME: Final = 256
+"""The catalogue's own patterns are matched with ``re``; no real name comes near this."""
+
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _KEYS: Final = {
@@ -115,6 +118,8 @@ def find(catalogue_id: str, model: str) -> Entry | None:
     Args:
         catalogue_id: A provider's exact id in genai-prices.
     """
+    if len(model) > _LONGEST_NAME:
+        return None
     provider = _providers().get(catalogue_id)
     info = provider.find_model(model, all_providers=_catalogue) if provider else None
     if provider is None or info is None:

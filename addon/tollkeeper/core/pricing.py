@@ -66,7 +66,7 @@ def _compile(
         rates = owners_rates(provider.prices[glob])
         source = f"providers.{provider.name}.prices.{glob}"
         tariff = {STANDARD: ((0, rates),)}
-        return PriceSheet(source, window, most, tariff, asked_tier=service_tier)
+        return PriceSheet(source, window, most, tariff, asked_tier=service_tier, any_tier=True)
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
         return None

@@ -134,6 +134,12 @@ def price_reasons(
         )
     else:
         yield from unbounded_reasons(call, bounds, over, key)
+        if not sheet.prices_tier(call.service_tier):
+            yield over.denies(
+                key,
+                f"No price is known for service tier {listed([call.service_tier or ''])} of this "
+                "model, and a budget stands over this call; ask for the standard tier.",
+            )
     if call.server_tools and stack.server_tools_nano_usd is None:
         yield over.denies(
             "server_tools_usd",

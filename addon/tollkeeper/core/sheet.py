@@ -17,13 +17,18 @@ STANDARD: Final = "standard"
 UNLIMITED_TOKENS: Final = 1 << 40
 """What can be afforded of something that costs nothing; larger than any context window."""
 
-_PLAIN_TIERS: Final = frozenset({"default", STANDARD, "standard_only", "on_demand"})
-"""What providers call the tier that is billed at list price.
+_PLAIN_TIERS: Final = frozenset(
+    {"default", STANDARD, "standard_only", "on_demand", "scale", "unspecified"}
+)
+"""What providers call tiers that are billed at list price, or by capacity paid in advance.
 
-Source: https://platform.openai.com/docs/api-reference/chat/create (default),
+Source: https://platform.openai.com/docs/api-reference/chat/create (default, scale),
 https://docs.anthropic.com/en/api/service-tiers (standard, standard_only),
 https://console.groq.com/docs/service-tiers (on_demand)
 """
+
+_CHEAPER_TIERS: Final = frozenset({"flex", "batch"})
+"""Never dearer than list price, so that a sheet without a price for them still bounds them."""
 
 _COUNTED_FEATURES: Final = frozenset(
     {"vision", "audio_in", "audio_out", "cache_write_5m", "cache_write_1h"}
@@ -73,6 +78,7 @@ class PriceSheet:
             billed by them (DeepSeek bills by the time of day at which a call ends).
         asked_tier: The service tier that the call asks for.
         elective: Tiers that only their own name asks for, never ``auto``.
+        any_tier: True when the price stands for every service tier, because the owner set it.
     """
 
     source: str
@@ -82,9 +88,11 @@ class PriceSheet:
     coming: tuple[Tariff, ...] = ()
     asked_tier: str | None = None
     elective: frozenset[str] = frozenset()
-    _worst: dict[tuple[bool, frozenset[str], str | None], tuple[tuple[int, int, int, int], ...]] = (
-        field(default_factory=dict, compare=False, repr=False)
-    )
+    any_tier: bool = False
+    _worst: dict[
+        tuple[bool, frozenset[str], tuple[tuple[str, ...], ...]],
+        tuple[tuple[int, int, int, int], ...],
+    ] = field(default_factory=dict, compare=False, repr=False)
 
     # ------------------------------------------------------------------------------ settling
 
@@ -94,16 +102,16 @@ class PriceSheet:
         Parts are taken out of their wholes. Where parts overlap (cached audio, say) or exceed their
         whole, the dearest are counted first and the whole bounds them all, so the cost is never
         below the truth and never above the whole at its dearest rate. Counts that are None are 0:
-        fill in what is unknown before asking. A tier the provider does not name is the dearest of
-        those that the call may have been given.
+        fill in what is unknown before asking. When the provider names no tier, or one without a
+        price, the dearest that the call may have been given counts.
 
         Args:
             call: What was asked; only its surcharge (``inference_geo``) is looked at.
         """
-        tiers = self._reachable(self.asked_tier)
+        tiers = self._reachable(self.tariff, self.asked_tier)
         if usage.service_tier is not None:
-            named = usage.service_tier
-            tiers = (named,) if named in self.tariff else (STANDARD,)
+            told = usage.service_tier.lower()
+            tiers = (told,) if told in self.tariff else self._reachable(self.tariff, told)
         percent = _percent(call.features) if call is not None else 100
         numerator = max(self._numerator(self.tariff[tier], usage) for tier in tiers)
         return -(-numerator * percent // (MEGA * 100))
@@ -183,27 +191,38 @@ class PriceSheet:
         features = call.features & _COUNTED_FEATURES
         if call.opaque_input is not None:
             features |= {"vision", "audio_in"}
-        key = (call.dialect is Dialect.ANTHROPIC, features, call.service_tier)
+        tariffs = (self.tariff, *self.coming)
+        reached = tuple(self._reachable(tariff, call.service_tier) for tariff in tariffs)
+        key = (call.dialect is Dialect.ANTHROPIC, features, reached)
         rows = self._worst.get(key)
         if rows is None:
             rows = self._worst[key] = tuple(
                 (start, *_dearest(rates, key[0], features))
-                for tariff in (self.tariff, *self.coming)
-                for tier in self._reachable(call.service_tier)
-                for start, rates in tariff.get(tier, tariff[STANDARD])
+                for tariff, tiers in zip(tariffs, reached, strict=True)
+                for tier in tiers
+                for start, rates in tariff[tier]
             )
         return rows
 
-    def _reachable(self, asked: str | None) -> tuple[str, ...]:
-        """The service tiers that a call may be billed by when it asks for ``asked``."""
-        if asked is None or asked in _PLAIN_TIERS:
+    def prices_tier(self, asked: str | None) -> bool:
+        """Whether the price of the service tier that a call asks for is known."""
+        tier = (asked or "auto").lower()
+        known = {"auto", *_PLAIN_TIERS, *_CHEAPER_TIERS, *self.tariff}
+        return self.any_tier or tier in known
+
+    def _reachable(self, tariff: Tariff, asked: str | None) -> tuple[str, ...]:
+        """The service tiers of a tariff that a call may be billed by when it asks for ``asked``.
+
+        ``auto`` reaches all that are not elective. A call that asks for none is taken to get the
+        standard tier; where the account's settings give it a dearer one, the excess is booked as an
+        overrun.
+        """
+        tier = STANDARD if asked is None else asked.lower()
+        if tier in _PLAIN_TIERS:
             return (STANDARD,)
-        if asked in self.tariff:
-            return (STANDARD, asked)
-        known = {tier for tariff in (self.tariff, *self.coming) for tier in tariff}
-        if asked in known:
-            return (STANDARD, asked)
-        return (STANDARD, *sorted((self.tariff.keys() - self.elective) - {STANDARD}))
+        if tier in tariff:
+            return (STANDARD, tier)
+        return (STANDARD, *sorted(tariff.keys() - self.elective - {STANDARD}))
 
 
 def _bracket(brackets: Brackets, whole_input: int) -> Rates:

@@ -381,5 +381,11 @@ def shown(value: object) -> str:
     text = str(value)
     if looks_secret(text):
         return "what looks like a secret"
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+    clean = harmless(text)
     return f"'{clean[:60]}…'" if len(clean) > 60 else f"'{clean}'"
+
+
+def harmless(message: str) -> str:
+    """A message without control characters and without anything that looks like a secret."""
+    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
+    return _SECRET.sub("(a secret)", clean)

@@ -11,7 +11,7 @@ from typing import Any, Final, TypeAliasType
 from pydantic import BaseModel, ValidationError
 
 from tollkeeper.errors import Problem
-from tollkeeper.policy.document import Node, Place, shown
+from tollkeeper.policy.document import Node, Place, harmless, shown
 from tollkeeper.policy.values import KEY_ADVICE
 
 type Steps = tuple[str | int, ...]
@@ -58,11 +58,11 @@ class Report:
 
     def error(self, place: Place, message: str) -> None:
         """Something that keeps the policy from loading."""
-        self._found.append((place, place.problem(message)))
+        self._found.append((place, place.problem(harmless(message))))
 
     def warn(self, place: Place, message: str) -> None:
         """Something that is probably not meant."""
-        self._found.append((place, place.problem(message, warning=True)))
+        self._found.append((place, place.problem(harmless(message), warning=True)))
 
     def add(self, problems: Iterable[Problem], file: int) -> None:
         """Problems that the reader found in one file."""

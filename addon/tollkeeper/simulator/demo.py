@@ -30,6 +30,7 @@ from tollkeeper.simulator.wiring import providers
 
 START_S = 30.0
 AGENT_S = 60.0
+_GOODBYE_S = 10.0
 _LOOK_S = 0.05
 _KEYS = {"openai": "OPENAI_API_KEY", "anthropic": "ANTHROPIC_API_KEY"}
 _REAL = {"OPENAI_API_KEY": "sk-simulated-openai", "ANTHROPIC_API_KEY": "sk-ant-simulated"}
@@ -127,7 +128,9 @@ def story() -> Iterator[Step]:
 
 
 def _play(scene: Scene, home: Home, python: Path) -> Iterator[Step]:
-    command = ["run", "--agent", scene.agent, "--", str(python), demo_agents.__file__, scene.name]
+    # -P: the script's own folder has modules of ours that an SDK could take for others.
+    agent = [str(python), "-P", demo_agents.__file__, scene.name]
+    command = ["run", "--agent", scene.agent, "--", *agent]
     shown = f"tollkeeper run --agent {scene.agent} -- python agent.py {scene.name}"
     with _cli(home, *command) as process:
         try:
@@ -135,7 +138,7 @@ def _play(scene: Scene, home: Home, python: Path) -> Iterator[Step]:
                 yield from _decide(scene, home, process)
             said, complaint = process.communicate(timeout=AGENT_S)
         finally:
-            process.kill()
+            _end(process)
     lines = tuple(said.strip().splitlines()) or tuple(complaint.strip().splitlines())
     told = bool(lines) and lines[-1].startswith(scene.ends)
     yield Step(scene.title, shown, lines, told)
@@ -199,7 +202,16 @@ def _proxy(home: Home) -> Iterator[int]:
                 time.sleep(_LOOK_S)
             yield port
         finally:
-            process.terminate()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Asks a child to stop, so that it can end its own children, and then makes it."""
+    process.terminate()
+    try:
+        process.wait(_GOODBYE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _port(home: Home) -> int | None:

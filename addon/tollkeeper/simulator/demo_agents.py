@@ -6,6 +6,7 @@ ours. Prints one line: the answer, or the exception that the SDK raised, with it
 
 from __future__ import annotations
 
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -34,28 +35,30 @@ def ask_anthropic(model: str, prompt: str) -> str:
 _SHIP = "Roll the release out to production. [sim text=The%20release%20is%20on%20its%20way.]"
 _DROP = "Drop the production database. [sim text=Dropped.]"
 
-SCENES: dict[str, Callable[[], str]] = {
-    "allowed": lambda: ask_openai("gpt-4o-mini", "Say hello."),
-    "refused": lambda: ask_anthropic("claude-opus-4-1", "Say hello."),
-    "over-budget": lambda: ask_openai("gpt-4o-mini", "Write a novel.", max_tokens=16_000),
-    "approved": lambda: ask_anthropic("claude-haiku-4-5", _SHIP),
-    "rejected": lambda: ask_openai("gpt-4o-mini", _DROP),
+SCENES: dict[str, tuple[str, Callable[[], str]]] = {
+    "allowed": ("openai", lambda: ask_openai("gpt-4o-mini", "Say hello.")),
+    "refused": ("anthropic", lambda: ask_anthropic("claude-opus-4-1", "Say hello.")),
+    "over-budget": (
+        "openai",
+        lambda: ask_openai("gpt-4o-mini", "Write a novel.", max_tokens=16_000),
+    ),
+    "approved": ("anthropic", lambda: ask_anthropic("claude-haiku-4-5", _SHIP)),
+    "rejected": ("openai", lambda: ask_openai("gpt-4o-mini", _DROP)),
 }
 
 
 def play(scene: str) -> str:
     """What the agent saw, in one line."""
-    import anthropic
-    import openai
-
+    name, ask = SCENES[scene]
+    sdk = importlib.import_module(name)
     try:
-        return f"answer: {SCENES[scene]()}"
-    except (openai.APIStatusError, anthropic.APIStatusError) as e:
+        return f"answer: {ask()}"
+    except sdk.APIStatusError as e:
         body = e.body if isinstance(e.body, dict) else {}
         error = body.get("error", body)
         sentence = error.get("message", e.message) if isinstance(error, dict) else e.message
         return f"{type(e).__name__} {e.status_code}: {' '.join(str(sentence).split())}"
-    except (openai.OpenAIError, anthropic.AnthropicError) as e:
+    except sdk.APIError as e:
         return f"{type(e).__name__}: {' '.join(str(e).split())}"
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.errors import UsageError
-from tollkeeper.simulator import anthropic, gemini, openai_chat, openai_responses
+from tollkeeper.simulator import anthropic_messages, gemini, openai_chat, openai_responses
 from tollkeeper.simulator.exchange import Answer, Exchange, Frame, plan, usage
 from tollkeeper.simulator.frames import JSON, dump
 from tollkeeper.simulator.http1 import Received
@@ -141,7 +141,11 @@ def _call(
         exchange = gemini.read(body, model, serial, now_s, stream=streams[verb], sse=sse)
         dialect = Dialect.GEMINI
     elif path.endswith("/messages/count_tokens"):
-        return _free(anthropic.count_answer(anthropic.read(body, serial, now_s, counting=True)))
+        return _free(
+            anthropic_messages.count_answer(
+                anthropic_messages.read(body, serial, now_s, counting=True)
+            )
+        )
     elif path.endswith("/responses/input_tokens"):
         return _free(openai_responses.count_answer(openai_responses.read(body, serial, now_s)))
     elif path.endswith("/chat/completions"):
@@ -149,7 +153,7 @@ def _call(
     elif path.endswith("/responses"):
         exchange, dialect = openai_responses.read(body, serial, now_s), Dialect.OPENAI_RESPONSES
     elif path.endswith("/messages"):
-        exchange, dialect = anthropic.read(body, serial, now_s), Dialect.ANTHROPIC
+        exchange, dialect = anthropic_messages.read(body, serial, now_s), Dialect.ANTHROPIC
     else:
         return Simulated(error(family, 404, f"Unknown path {path}."))
     script = parse(f"{find(exchange.last_text)} {order}")
@@ -174,7 +178,7 @@ def _answered(exchange: Exchange, script: Script, dialect: Dialect, family: str)
         case Dialect.OPENAI_RESPONSES:
             said = openai_responses.answer(exchange, script, planned, billed)
         case Dialect.ANTHROPIC:
-            said = anthropic.answer(exchange, script, planned, billed)
+            said = anthropic_messages.answer(exchange, script, planned, billed)
         case Dialect.GEMINI:
             said = gemini.answer(exchange, script, planned, billed)
     return Simulated(said, script, billed, dialect)
