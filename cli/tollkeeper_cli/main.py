@@ -5,7 +5,6 @@ Exit codes: 0 yes or done; 1 no or failed, whatever the reason; 2 a command line
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -136,9 +135,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader has enough; Python would complain once more when it flushes at the end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as e:
+        say(f"error: {escape(e.filename or 'The system')}: {escape(e.strerror or e)}.")
         return FAILED
     return code if isinstance(code, int) else 0
 

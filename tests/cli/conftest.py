@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import json
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.identity import day_run
 from tollkeeper.core.pricing import PriceBook
@@ -164,3 +167,43 @@ def books(made: Home, cli: Cli) -> Iterator[Books]:
     policy = load(made.policy).policy
     yield Books(ledger, policy, PriceBook(policy))
     ledger.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Shell:
+    """The command line as processes of their own, as a user's shell starts them."""
+
+    home: Home
+    environment: dict[str, str]
+
+    def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tollkeeper_cli", *arguments],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=self.environment, **more,
+        )  # fmt: skip
+
+    def run(self, *arguments: str, **more: Any) -> Done:
+        process = self.start(*arguments, **more)
+        out, err = process.communicate(timeout=90)
+        return Done(process.returncode, out, err)
+
+
+@pytest.fixture
+def shell(home: Home) -> Iterator[Shell]:
+    """Whatever proxy it starts is stopped at the end."""
+    made = Shell(home, dict(os.environ))
+    yield made
+    if home.process.exists():
+        made.run("down")
+
+
+def until[T](look: Callable[[], T | None], seconds: float = 60) -> T:
+    """What ``look`` finds, as soon as it finds something."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.05)
+    raise AssertionError("It did not happen in time.")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from tollkeeper.core.identity import token_sha256
 from tollkeeper.domain import Limits, Window
 from tollkeeper.home import Home

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tollkeeper.core.identity import seal
 from tollkeeper.home import Home
 from tollkeeper_cli.body import readable
@@ -91,7 +92,9 @@ def test_an_id_may_be_given_by_its_beginning(cli: Cli, books: Books) -> None:
     assert cli("approval", "show", held[:3]).code == 0
 
 
-def test_approve_seals_the_verdict_with_the_operators_key(cli: Cli, books: Books, made: Home) -> None:
+def test_approve_seals_the_verdict_with_the_operators_key(
+    cli: Cli, books: Books, made: Home
+) -> None:
     held = books.hold()
 
     done = cli("approve", held, "--note", "go on")

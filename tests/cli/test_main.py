@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import typer.main
+
 from tollkeeper.home import Home
 from tollkeeper_cli.main import SECTIONS, app
 
@@ -35,7 +36,7 @@ def process(*arguments: str, **environment: str) -> Done:
 
 @pytest.mark.parametrize("path", [" ".join(path) for path, _ in EVERY])
 def test_every_command_says_in_one_line_what_it_does(cli: Cli, path: str) -> None:
-    command = dict((" ".join(names), found) for names, found in EVERY)[path]
+    command = {" ".join(names): found for names, found in EVERY}[path]
 
     done = cli(*path.split(), "--help")
 

@@ -5,6 +5,7 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tollkeeper_cli.output import Column, as_json, escape, fact_lines, plain, print_rows, table
 
 
@@ -98,4 +99,7 @@ def test_rows_from_a_request_cannot_forge_lines_of_a_table(
 
 
 def test_facts_leave_out_what_is_empty() -> None:
-    assert fact_lines({"a": 0, "bee": None, "c": [], "d_nano_usd": 5}) == ["a  0", "d  $0.000000005"]
+    assert fact_lines({"a": 0, "bee": None, "c": [], "d_nano_usd": 5}) == [
+        "a  0",
+        "d  $0.000000005",
+    ]

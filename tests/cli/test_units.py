@@ -4,6 +4,7 @@ import pytest
 import typer
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper_cli.units import iso, parse_duration_ns, parse_limit_usd, parse_usd, span, usd
 
@@ -16,7 +17,9 @@ def test_amounts_are_read_exactly(text: str, nano: int) -> None:
     assert parse_usd(text) == nano
 
 
-@pytest.mark.parametrize("text", ["", "x", "1,5", "0.0000000001", "NaN", "Infinity", "1e30", "5 USD"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "1,5", "0.0000000001", "NaN", "Infinity", "1e30", "5 USD"]
+)
 def test_what_is_no_amount_is_refused(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         parse_usd(text)
@@ -33,7 +36,8 @@ def test_what_is_written_is_read_again(nano: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "seconds"), [("30s", 30), ("10m", 600), ("24h", 86400), ("7d", 604800), ("2w", 1209600)]
+    ("text", "seconds"),
+    [("30s", 30), ("10m", 600), ("24h", 86400), ("7d", 604800), ("2w", 1209600)],
 )
 def test_durations_are_read(text: str, seconds: int) -> None:
     assert parse_duration_ns(text) == seconds * NS_PER_SECOND

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from ledger.conftest import Opener
 from ledger.scripted import PRINCIPAL, T0, ScriptedCase
 from tollkeeper.core.identity import token_sha256
-from tollkeeper.core.snapshot import AgentRecord, RunRecord, TokenRecord
+from tollkeeper.core.snapshot import AgentRecord, RunRecord, Standing, TokenRecord
 from tollkeeper.domain import Limits, Principal, Window
 from tollkeeper.errors import UsageError
 from tollkeeper.ledger.sqlite import SqliteLedger
@@ -52,6 +53,39 @@ def test_label_run_has_no_record_even_when_it_is_called_like_one(ledger: SqliteL
 
 def test_unknown_agent_stands_nowhere(ledger: SqliteLedger) -> None:
     assert ledger.standing(Principal("nobody", "none", "r")).agents == ()
+
+
+def seen(ledger: SqliteLedger, now_ns: int) -> Standing:
+    """The standing that a decision gets."""
+    case = ScriptedCase()
+    ledger.admit(case, PRINCIPAL, now_ns)
+    assert case.saw is not None
+    return case.saw.standing
+
+
+def test_admission_sees_at_once_what_this_process_changed(ledger: SqliteLedger) -> None:
+    assert seen(ledger, T0).agents[0].state == "active"
+
+    ledger.set_agent_state("atlas", "paused", T0 + 1, "ada")
+    ledger.revoke_tokens("atlas", T0 + 2)
+
+    standing = seen(ledger, T0 + 3)
+    assert standing.agents[0].state == "paused"
+    assert standing.token is not None
+    assert standing.token.revoked_ns == T0 + 2
+
+
+def test_admission_sees_at_once_what_another_process_changed(
+    ledger: SqliteLedger, opener: Opener
+) -> None:
+    other = opener()
+    assert seen(ledger, T0).agents[0].state == "active"
+
+    other.set_agent_state("atlas", "paused", T0 + 1, "ada")
+    assert seen(ledger, T0 + 2).agents[0].state == "paused"
+    other.set_agent_limits("atlas", LIMITS, T0 + 3, "ada")
+
+    assert seen(ledger, T0 + 4).agents[0].limits == LIMITS
 
 
 def test_token_is_known_by_its_hash_and_agent_alone(ledger: SqliteLedger) -> None:

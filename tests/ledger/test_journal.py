@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +63,13 @@ def test_engine_itself_refuses_to_edit_what_was_written(
         open_.execute(verb.format(table))
 
     assert isinstance(caught.value.__cause__, sqlite3.Error)
+
+
+def test_nothing_secret_reaches_the_record(ledger: SqliteLedger, tmp_path: Path) -> None:
+    ledger.admit(ScriptedCase(hold=True), PRINCIPAL, T0, body=b'{"model": "gpt-4o"}')
+
+    told = "".join(str(row) for row in ledger.audit())
+
+    assert "tk_secret" not in told
+    assert '"model": "gpt-4o"}' not in told
+    assert b"tk_secret" not in (tmp_path / "tollkeeper.db-wal").read_bytes()

@@ -37,9 +37,9 @@ QUARTER_NS: Final = 900 * NS_PER_SECOND
 """Tariffs begin and end on quarters of an hour (a test looks at the whole catalogue)."""
 
 QUARTERS_AHEAD: Final = 4
-"""A call may be billed by the tariff in force when it ends; an hour is longer than any call.
+"""A call may be billed by the tariff in force when it ends; an hour is longer than calls last.
 
-Source: https://api-docs.deepseek.com/quick_start/pricing (time of completion decides)
+Source: https://api-docs.deepseek.com/quick_start/pricing (prices by the time of day)
 """
 
 _LONGEST_NAME: Final = 256

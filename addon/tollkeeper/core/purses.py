@@ -17,7 +17,7 @@ from tollkeeper.domain import Account, Balance, Call, Code, Effect, Reason, Usag
 LEAST_CLAMPED_TOKENS: Final = 16
 """The Responses API refuses a smaller limit, and no answer in fewer tokens is worth its input.
 
-Source: https://platform.openai.com/docs/api-reference/responses/create (max_output_tokens)
+Source: https://github.com/earendil-works/pi/issues/6265 (the API's own error message)
 """
 
 _NOTHING: Final = Balance()

@@ -37,7 +37,9 @@ _COUNTED_FEATURES: Final = frozenset(
 _GEO_PERCENT: Final = 110
 """What inference pinned to a region costs of the list price, every kind of token alike.
 
-Source: https://platform.claude.com/docs/en/about-claude/pricing (data residency pricing)
+Source: https://support.claude.com/en/articles/15422948-enable-us-only-inference-for-your-organization
+(1.1x); older models refuse the parameter,
+https://platform.claude.com/docs/en/build-with-claude/data-residency
 """
 
 
@@ -75,7 +77,7 @@ class PriceSheet:
         max_output_tokens: The documented most that one answer may hold, None when unknown.
         tariff: In force now.
         coming: Tariffs that come into force within the next hour: a call that begins now may be
-            billed by them (DeepSeek bills by the time of day at which a call ends).
+            billed by them (DeepSeek bills by the time of day).
         asked_tier: The service tier that the call asks for.
         elective: Tiers that only their own name asks for, never ``auto``.
         any_tier: True when the price stands for every service tier, because the owner set it.

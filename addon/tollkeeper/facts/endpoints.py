@@ -7,9 +7,9 @@ and anything after the known path never match.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import re2
@@ -19,6 +19,10 @@ from tollkeeper.facts.tables import read_table
 
 MAX_PATH_BYTES = 1024
 """The longest known path is a Gemini model with its method, far below this."""
+
+
+PATHS_REMEMBERED = 1024
+"""A client calls few different paths; what it makes up pushes out only what it made up before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,16 +97,27 @@ def _mounts(provider: Provider) -> tuple[Mount, ...]:
     return provider.mounts or _default_mounts().get(provider.api, ())
 
 
-def _matches(provider: Provider, method: str, path: str) -> Iterator[tuple[Mount, EndpointFact]]:
+def _matches(
+    provider: Provider, method: str, path: str
+) -> tuple[tuple[Mount, EndpointFact], ...]:
     if len(path) > MAX_PATH_BYTES:
-        return
-    for mount in _mounts(provider):
+        return ()
+    return _matching(provider.name, _mounts(provider), method, path)
+
+
+@lru_cache(PATHS_REMEMBERED)
+def _matching(
+    name: str, mounts: tuple[Mount, ...], method: str, path: str
+) -> tuple[tuple[Mount, EndpointFact], ...]:
+    found = []
+    for mount in mounts:
         for fact in endpoints(mount.api):
-            if fact.method != method or (fact.only and provider.name not in fact.only):
+            if fact.method != method or (fact.only and name not in fact.only):
                 continue
             prefix = "" if fact.root else mount.prefix
             if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
-                yield mount, fact
+                found.append((mount, fact))
+    return tuple(found)
 
 
 def endpoint(provider: Provider, method: str, path: str) -> EndpointFact | None:
@@ -113,13 +128,13 @@ def endpoint(provider: Provider, method: str, path: str) -> EndpointFact | None:
         method: As sent; methods are case-sensitive.
         path: As sent, without the query.
     """
-    found = next(_matches(provider, method, path), None)
+    found = next(iter(_matches(provider, method, path)), None)
     return found[1] if found else None
 
 
 def mount_of(provider: Provider, method: str, path: str) -> Mount | None:
     """The mount whose known endpoint this request asks for: it says how a key is handed over."""
-    found = next(_matches(provider, method, path), None)
+    found = next(iter(_matches(provider, method, path)), None)
     return found[0] if found else None
 
 

@@ -88,22 +88,20 @@ class Accounts(Journal):
 
 def balances(connection: sqlite3.Connection, accounts: Sequence[Account]) -> dict[Account, Balance]:
     """What stands on each; an account asked for the first time gets its row from the transfers."""
-    wanted = {_key(account): account for account in accounts}
-    found: dict[Account, Balance] = {}
-    if wanted:
-        subjects = tuple({account.subject for account in accounts})
-        earliest_end = min(key[1] for key in wanted)
-        for row in connection.execute(
-            f"SELECT subject, ends_ns, window, starts_ns, {_BALANCE} FROM balances"
-            f" WHERE subject IN ({_marks(subjects)}) AND ends_ns >= ?",
-            (*subjects, earliest_end),
-        ):
-            if account := wanted.get(row[:4]):
-                found[account] = Balance(*row[4:])
-    for account in accounts:
-        if account not in found:
-            found[account] = _opened(connection, account)
-    return found
+    if not accounts:
+        return {}
+    keys = [_key(account) for account in accounts]
+    subjects = tuple({key[0] for key in keys})
+    rows = connection.execute(
+        f"SELECT subject, ends_ns, window, starts_ns, {_BALANCE} FROM balances"
+        f" WHERE subject IN ({_marks(subjects)}) AND ends_ns >= ?",
+        (*subjects, min(key[1] for key in keys)),
+    )
+    stored = {row[:4]: row[4:] for row in rows}
+    return {
+        account: Balance(*stored[key]) if key in stored else _opened(connection, account)
+        for account, key in zip(accounts, keys, strict=True)
+    }
 
 
 def next_transfer(connection: sqlite3.Connection) -> int:
@@ -272,7 +270,8 @@ def _summed(connection: sqlite3.Connection, account: Account) -> tuple[Balance, 
 
 def _key(account: Account) -> tuple[str, int, str, int]:
     ends_ns = FOREVER if account.resets_ns is None else account.resets_ns
-    return (account.subject, ends_ns, account.window, account.starts_ns)
+    # The plain text of the window, because hashing the member of an enum is slow.
+    return (account.subject, ends_ns, account.window.value, account.starts_ns)
 
 
 def _marks(values: Sequence[Any]) -> str:

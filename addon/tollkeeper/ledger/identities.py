@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from tollkeeper.core.snapshot import AgentRecord, RunRecord, Standing, TokenRecord
@@ -22,6 +24,8 @@ from tollkeeper.ledger.records import (
 )
 
 _DEEPEST = 32  # ends the walk to the root should a parent ever be its own descendant
+
+_REMEMBERED = 1024  # callers whose standing is kept between admissions
 
 _LINEAGE = f"""
     WITH RECURSIVE lineage(depth, {AGENT_COLUMNS}) AS (
@@ -47,6 +51,32 @@ OPERATOR = "operator"
 class Identities(Journal):
     """The part of the ledger that knows who is who."""
 
+    _standings: dict[Principal, Standing]
+    _standings_version = -1
+
+    @contextmanager
+    def _changing(self) -> Iterator[sqlite3.Connection]:
+        """A transaction after which nobody's standing is known any more."""
+        try:
+            with self.transaction() as connection:
+                yield connection
+        finally:
+            self._standings = {}
+
+    def _standing_now(self, connection: sqlite3.Connection, principal: Principal) -> Standing:
+        """The standing in the open write transaction, read again only after somebody wrote.
+
+        The version of the data moves with every commit of another connection; what this one
+        changes goes through ``_changing``.
+        """
+        version = self._data_version()
+        if version != self._standings_version or len(self._standings) >= _REMEMBERED:
+            self._standings, self._standings_version = {}, version
+        known = self._standings.get(principal)
+        if known is None:
+            known = self._standings[principal] = standing(connection, principal)
+        return known
+
     def identify(self, agent: str, token_sha256: str) -> TokenRecord | None:
         """The token with this hash if it is this agent's, whatever its state."""
         rows = self._read(
@@ -66,7 +96,7 @@ class Identities(Journal):
         Raises:
             UsageError: When there is one of this name, or no such parent.
         """
-        with self.transaction() as connection:
+        with self._changing() as connection:
             known = _state(connection, record.name)
             if known not in (None, "deleted"):
                 raise UsageError(f"There is an agent {record.name!r} already.")
@@ -98,7 +128,7 @@ class Identities(Journal):
         """
         if state not in ("active", "paused", "deleted"):
             raise UsageError(f"An agent is active, paused or deleted, not {state!r}.")
-        with self.transaction() as connection:
+        with self._changing() as connection:
             _demand_agent(connection, name)
             names = _family(connection, name) if state == "deleted" else [name]
             for member in names:
@@ -114,7 +144,7 @@ class Identities(Journal):
         Raises:
             UsageError: When there is no such agent.
         """
-        with self.transaction() as connection:
+        with self._changing() as connection:
             _demand_agent(connection, name)
             connection.execute(
                 "UPDATE agents SET limits = ? WHERE name = ?", (limits_to_json(limits), name)
@@ -133,7 +163,7 @@ class Identities(Journal):
         Raises:
             UsageError: When there is no such agent or run, or the token is there already.
         """
-        with self.transaction() as connection:
+        with self._changing() as connection:
             _demand_agent(connection, token.agent)
             if token.run is not None:
                 _demand_run(connection, token.run)
@@ -151,7 +181,7 @@ class Identities(Journal):
 
     def revoke_tokens(self, agent: str, now_ns: int, *, keep: str | None = None) -> int:
         """Revoke the agent's tokens but the one named; how many that were not revoked before."""
-        with self.transaction() as connection:
+        with self._changing() as connection:
             revoked = _revoke(connection, "agent = ? AND id IS NOT ?", (agent, keep), now_ns)
             if revoked:
                 data = {"agent": agent, "tokens": revoked}
@@ -171,7 +201,7 @@ class Identities(Journal):
         Raises:
             UsageError: When there is no such agent, or a run of this id.
         """
-        with self.transaction() as connection:
+        with self._changing() as connection:
             _demand_agent(connection, record.agent)
             try:
                 connection.execute(
@@ -193,7 +223,7 @@ class Identities(Journal):
         """
         if state not in ("active", "paused", "stopped"):
             raise UsageError(f"A run is active, paused or stopped, not {state!r}.")
-        with self.transaction() as connection:
+        with self._changing() as connection:
             _demand_run(connection, run)
             connection.execute("UPDATE runs SET state = ? WHERE id = ?", (state, run))
             append(connection, "run_state", by, None, {"run": run, "state": state}, now_ns)
@@ -204,7 +234,7 @@ class Identities(Journal):
         Raises:
             UsageError: When there is no such run.
         """
-        with self.transaction() as connection:
+        with self._changing() as connection:
             _demand_run(connection, run)
             ended = connection.execute(
                 "UPDATE runs SET ended_ns = ? WHERE id = ? AND ended_ns IS NULL", (now_ns, run)

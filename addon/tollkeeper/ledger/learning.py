@@ -12,6 +12,7 @@ PREFIXES_KEPT_NS = 7 * 24 * 3600 * NS_PER_SECOND
 """A conversation that has rested for a week is bound from its bytes again."""
 
 _WEIGHT = 8  # the newest call counts for an eighth
+_LIKELY = 4  # a turn of an agent adds an answer and one to three messages to what was billed last
 _PPM = 1_000_000
 
 
@@ -19,17 +20,21 @@ def billed_prefix(
     connection: sqlite3.Connection, agent: str, model_key: str, prefixes: Sequence[str]
 ) -> tuple[str, int] | None:
     """The first of the digests (longest first) that was billed before, with its tokens."""
-    if not prefixes:
-        return None
-    marks = ", ".join("?" * len(prefixes))
-    known = dict(
-        connection.execute(
-            "SELECT digest, input_tokens FROM billed_prefixes"
-            f" WHERE agent = ? AND model_key = ? AND digest IN ({marks})",
-            (agent, model_key, *prefixes),
-        ).fetchall()
-    )
-    return next(((digest, known[digest]) for digest in prefixes if digest in known), None)
+    for some in (prefixes[:_LIKELY], prefixes[_LIKELY:]):
+        if not some:
+            break
+        marks = ", ".join("?" * len(some))
+        known = dict(
+            connection.execute(
+                "SELECT digest, input_tokens FROM billed_prefixes"
+                f" WHERE agent = ? AND model_key = ? AND digest IN ({marks})",
+                (agent, model_key, *some),
+            ).fetchall()
+        )
+        for digest in some:
+            if digest in known:
+                return digest, known[digest]
+    return None
 
 
 def learn_prefix(

@@ -25,7 +25,7 @@ from tollkeeper.ledger.accounts import Accounts
 from tollkeeper.ledger.approvals import Approvals, ask, use_up
 from tollkeeper.ledger.calls import OpenCall, find, write_admitted
 from tollkeeper.ledger.housekeeping import Housekeeping, renew
-from tollkeeper.ledger.identities import Identities, standing
+from tollkeeper.ledger.identities import Identities
 from tollkeeper.ledger.journal import append
 from tollkeeper.ledger.port import Case
 from tollkeeper.ledger.settling import let_go, resolve
@@ -65,6 +65,7 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
     ) -> None:
         self._owner = owner or f"{os.getpid()}-{os.urandom(6).hex()}"
         self._operator_key = operator_key
+        self._standings = {}
         super().__init__(path, busy_timeout_ms=busy_timeout_ms, durability=durability)
         self._rates = rates.SqliteRateLog(self._connection)
 
@@ -164,7 +165,7 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
         now_ns: int,
     ) -> Snapshot:
         agent, model_key = principal.agent, case.model_key
-        stands = standing(connection, principal)
+        stands = self._standing_now(connection, principal)
         approval = None
         if held is not None and held.approval is not None:
             approval = self._by_id(connection, held.approval, now_ns)

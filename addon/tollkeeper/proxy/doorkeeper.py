@@ -128,7 +128,7 @@ class Doorkeeper:
         if name is None:
             return answer(403, "Only host names are connected to, not addresses.")
         caller.target = (name, port)
-        caller.provider = facts.provider_for_host(name, policy.providers)
+        caller.provider = self.station.policy_file.provider_of(name)
         if caller.provider is not None:
             return None if port == 443 else answer(403, f"Port {port} of a provider is closed.")
         if caller.refused is not None:
@@ -160,7 +160,7 @@ class Doorkeeper:
         refusal: http.Response | None
         if name is None:
             refusal = answer(403, "Only host names are connected to, not addresses.")
-        elif facts.provider_for_host(name, policy.providers) is not None:
+        elif self.station.policy_file.provider_of(name) is not None:
             refusal = answer(403, "Providers are reached over https only.")
         elif caller.refused is not None:
             refusal = refused_connect(caller.refused)

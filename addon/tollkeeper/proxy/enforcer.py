@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import cache
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -38,6 +39,9 @@ from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.refusal import refusal, status_of
 
 log = logging.getLogger(__name__)
+
+
+STRICTEST_KEY_FIRST = ("injected", "own")
 
 
 @dataclass(slots=True)
@@ -184,6 +188,7 @@ class Enforcer:
         provider = (
             provider_named(policy, changes.provider) if changes.provider else inbound.provider
         )
+        call = passage.call = replace(call, provider=provider.name)
         passage.usage_spliced = route.wants_usage_event(call, inbound.body)
         body, path = route.rewrite(
             call, inbound.body, inbound.path, changes, include_usage=passage.usage_spliced
@@ -212,7 +217,8 @@ class Enforcer:
         assert policy is not None
         assert principal is not None
         limits = policy.agents.get(principal.agent) or policy.agents.get("default") or Limits()
-        wanted = limits.key or policy.ceilings.key or "either"
+        asked = {limits.key, policy.ceilings.key}
+        wanted = next((key for key in STRICTEST_KEY_FIRST if key in asked), "either")
         if wanted == "own" or (provider.key is None and wanted == "either"):
             return
         if provider.key is None:
@@ -331,18 +337,9 @@ class Enforcer:
     # ------------------------------------------------------------------------------ faults
 
     def fault(self, flow: http.HTTPFlow) -> http.Response:
-        """The refusal that stands while a hook runs."""
+        """The refusal that stands while a hook runs; one object a dialect, never changed."""
         passage = self.passages.get(flow)
-        reason = Reason(
-            Effect.DENY,
-            Code.POLICY_UNAVAILABLE,
-            "tollkeeper",
-            "Tollkeeper could not decide about this call, so it was not forwarded. "
-            "The operator finds the cause in `tollkeeper logs`.",
-        )
-        dialect = dialect_of(flow, passage) if passage else None
-        made = refusal(dialect, reason, flow.id, stream=False, status=status_of(reason.code))
-        return http.Response.make(made.status, made.body, dict(made.headers))
+        return fault_response(dialect_of(flow, passage) if passage else None)
 
     def faulted(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
         """Record a fault, and give back what the call had reserved: it never left."""
@@ -375,6 +372,20 @@ class Enforcer:
             self.station.ledger.record(kind, actor, data, now_ns)
         except LedgerError:
             append(self.station.spool, {"kind": kind, "actor": actor, "data": data}, now_ns)
+
+
+@cache
+def fault_response(dialect: Dialect | None) -> http.Response:
+    """Our own fault, in a provider's words."""
+    reason = Reason(
+        Effect.DENY,
+        Code.POLICY_UNAVAILABLE,
+        "tollkeeper",
+        "Tollkeeper could not decide about this call, so it was not forwarded. "
+        "The operator finds the cause in `tollkeeper logs`.",
+    )
+    made = refusal(dialect, reason, "none", stream=False, status=status_of(reason.code))
+    return http.Response.make(made.status, made.body, dict(made.headers))
 
 
 def dialect_of(flow: http.HTTPFlow, passage: Passage) -> Dialect | None:

@@ -7,6 +7,7 @@ When the request leaves, ``dress`` puts the agent's own back where they stood, o
 from __future__ import annotations
 
 import os
+from copy import copy
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -62,10 +63,11 @@ class Outgoing:
         if wardrobe.headers:
             flow.request.headers.fields = tuple(fields)
         path, mark, query = flow.request.path.partition("?")
-        kept = [part for part in query.split("&") if not _is_credential(part)]
-        if mark and len(kept) != len(query.split("&")):
-            wardrobe.query = query
-            flow.request.path = path + ("?" + "&".join(kept) if kept else "")
+        if mark:
+            kept = [part for part in query.split("&") if not _is_credential(part)]
+            if len(kept) != query.count("&") + 1:
+                wardrobe.query = query
+                flow.request.path = path + ("?" + "&".join(kept) if kept else "")
         self.wardrobes[flow] = wardrobe
         return wardrobe
 
@@ -74,8 +76,12 @@ class Outgoing:
         wardrobe = self.wardrobes.get(flow)
         if wardrobe is None:
             return request
-        dressed = http.Request(**{name: getattr(request.data, name) for name in _REQUEST_FIELDS})
-        dressed.headers = http.Headers(self._fields(wardrobe, request))
+        if not wardrobe.headers and not wardrobe.strip and wardrobe.query is None:
+            return request
+        dressed = copy(request)
+        dressed.data = copy(request.data)
+        dressed.data.headers = http.Headers()
+        dressed.data.headers.fields = tuple(self._fields(wardrobe, request))
         if not wardrobe.strip and wardrobe.query is not None:
             dressed.path = f"{request.path.partition('?')[0]}?{wardrobe.query}"
         return dressed
@@ -97,22 +103,6 @@ class Outgoing:
                 fields.append((field_name, value.encode()))
                 put = True
         return fields if put else [*fields, (name.encode(), value.encode())]
-
-
-_REQUEST_FIELDS = (
-    "http_version",
-    "headers",
-    "content",
-    "trailers",
-    "timestamp_start",
-    "timestamp_end",
-    "host",
-    "port",
-    "method",
-    "scheme",
-    "authority",
-    "path",
-)
 
 
 def _is_credential(part: str) -> bool:

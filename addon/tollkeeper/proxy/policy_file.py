@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import lru_cache
 from pathlib import Path
 
+from tollkeeper import facts
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Policy
 from tollkeeper.errors import PolicyError
 from tollkeeper.policy.load import load
 
 log = logging.getLogger(__name__)
+
+HOSTS_REMEMBERED = 1024
+"""Clients choose the names that are asked about, so the memory has a bound."""
 
 LOOK_SECONDS = 0.5
 """How often the file is looked at; an edit is in force within a second."""
@@ -23,6 +28,7 @@ class PolicyFile:
     Attributes:
         policy: The last good one.
         prices: Its price book.
+        provider_of: The governed provider of a host name, or None; remembered.
         broken: What is wrong with the newest edit, or None.
     """
 
@@ -46,6 +52,9 @@ class PolicyFile:
     def _take(self, policy: Policy) -> None:
         self.policy = policy
         self.prices = PriceBook(policy)
+        self.provider_of = lru_cache(HOSTS_REMEMBERED)(
+            lambda host: facts.provider_for_host(host, policy.providers)
+        )
         self.broken = None
 
     def _signature(self) -> tuple[tuple[str, int, int, int], ...]:

@@ -19,6 +19,12 @@ CONTROL_PREFIX = "x-tollkeeper-"
 SAID = ("step", "step-type", "priority", "project")
 SAID_LIMIT_CHARACTERS = 128
 
+METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+"""Some servers act by these and not by the method that was judged.
+
+Source: https://cloud.google.com/apis/docs/system-parameters
+"""
+
 
 def read(flow: http.HTTPFlow, provider: Provider, limit_bytes: int) -> Inbound:
     """The request with its body decoded.
@@ -85,6 +91,8 @@ def objection(flow: http.HTTPFlow, caller: Caller) -> Reason | None:
         told.append(flow.client_conn.sni or "")
     if any(facts.normalise_host(one) != name for one in told) or request.port != port:
         return denied("The tunnel's target, SNI and Host header must be the same.")
+    if any(header in request.headers for header in METHOD_OVERRIDES):
+        return denied("A header that overrides the method is not forwarded.")
     if caller.provider is not None and request.scheme != "https":
         return denied("Providers are reached over https only.")
     return None

@@ -42,7 +42,7 @@ def settlement(
         return Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=status)
     whole = answer.meter.done and not cut and usage is not None
     if whole and usage is not None and usage.output_tokens is not None:
-        cost = sheet.cost_nano_usd(usage) if sheet else None
+        cost = sheet.cost_nano_usd(usage, call) if sheet else None
         return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
     return replace(estimated(call, decision, sheet, answer, status), outcome=outcome)
@@ -76,7 +76,7 @@ def estimated(
         input_tokens=seen.input_tokens or decision.bound_input_tokens,
         output_tokens=min(output, max(decision.bound_output_tokens, seen.output_tokens or 0)),
     )
-    cost = sheet.cost_nano_usd(usage) if sheet else None
+    cost = sheet.cost_nano_usd(usage, call) if sheet else None
     return Settlement(Outcome.CUT, Basis.ESTIMATED, cost, usage, status)
 
 

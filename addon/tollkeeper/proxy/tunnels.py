@@ -112,8 +112,7 @@ class Tunnels:
         assert data.server.address is not None
         host, port = data.server.address[0], data.server.address[1]
         name = facts.normalise_host(host)
-        policy = self.station.policy_file.policy
-        provider = facts.provider_for_host(name, policy.providers) if name else None
+        provider = self.station.policy_file.provider_of(name) if name else None
         if provider is not None and provider.connect_to is not None:
             dial, data.server.error = provider.connect_to, None
         else:
@@ -165,7 +164,7 @@ class Trust:
     def tls_start_server(self, tls_start: tls.TlsData) -> None:
         """Swap the context before the handshake; name and verification stay as they were set."""
         policy = self.station.policy_file.policy
-        provider = facts.provider_for_host(tls_start.conn.sni or "", policy.providers)
+        provider = self.station.policy_file.provider_of(tls_start.conn.sni or "")
         if tls_start.ssl_conn is None or provider is None or provider.trust is None:
             return
         tls_start.ssl_conn.set_context(trusting_context(provider, policy.upstream_trust))

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tollkeeper.home import Home
+from tollkeeper.ledger.chain import link
+
+from .conftest import Books, Cli
+
+
+def test_tail_shows_the_newest_records_oldest_first(cli: Cli, books: Books) -> None:
+    books.call()
+    books.call(model="o3")
+
+    done = cli("audit", "tail", "-n", "3")
+
+    kinds = [line.split()[3] for line in done.lines[1:]]
+    assert kinds == ["settled", "token_added", "refused"]
+    assert "policy_denied (agents.atlas.models), model o3" in done.lines[-1]
+    assert "cost $0.00325" in done.lines[1]
+    assert cli("audit", "-n", "3").out == done.out
+    assert [row["kind"] for row in cli("audit", "--json", "-n", "3").data] == kinds
+
+
+def test_details_from_requests_are_escaped(cli: Cli, books: Books) -> None:
+    books.call(model="evil\x1b[31m\u202e")
+
+    for words in (["audit"], ["runs", "show", "atlas"], ["audit", "--json"], ["audit", "export"],
+                  ["audit", "export", "--format", "csv"], ["model", "list"], ["metrics"]):  # fmt: skip
+        done = cli(*words)
+        assert done.code == 0
+        assert "\x1b" not in done.out
+        assert "\u202e" not in done.out
+
+
+def test_search_finds_by_text_agent_kind_and_call(cli: Cli, books: Books) -> None:
+    admission = books.call()
+    cli("agent", "create", "scout")
+
+    def kinds(*words: str) -> list[str]:
+        return [row["kind"] for row in cli("audit", "search", *words, "--json").data]
+
+    assert kinds("--call", admission.id) == ["admitted", "settled"]
+    assert kinds("--agent", "scout") == ["agent_created", "token_added"]
+    assert kinds("--kind", "settled") == ["settled"]
+    assert kinds("GPT-4O", "--kind", "admitted", "--since", "1h") == ["admitted"]
+
+
+def test_a_search_without_result_is_a_no(cli: Cli, made: Home) -> None:
+    done = cli("audit", "search", "nowhere")
+
+    assert (done.code, done.out, done.err) == (1, "", "No record fits.\n")
+
+
+def test_an_export_can_be_proved_with_a_few_lines_of_anything(cli: Cli, books: Books) -> None:
+    books.call()
+    rows = [json.loads(line) for line in cli("audit", "export").lines]
+
+    previous = "0" * 64
+    for row in rows:
+        assert row["previous"] == previous
+        previous = link(
+            previous, row["seq"], row["at_ns"], row["kind"], row["actor"], row["call"], row["data"]
+        )
+        assert row["hash"] == previous
+    assert cli("audit", "verify", "--json").data["head"] == previous
+
+
+def test_csv_holds_no_formulas(cli: Cli, books: Books) -> None:
+    books.ledger.record("=1+1", "@SUM(A1)", {}, 1)
+
+    [*_, row] = csv.DictReader(io.StringIO(cli("audit", "export", "--format", "csv").out))
+
+    assert (row["kind"], row["actor"]) == ("'=1+1", "'@SUM(A1)")
+
+
+def test_export_writes_a_new_file_and_never_over_one(
+    cli: Cli, books: Books, tmp_path: Path
+) -> None:
+    target = tmp_path / "audit.jsonl"
+
+    assert cli("audit", "export", "-o", str(target)).out == ""
+    assert len(target.read_text().splitlines()) == len(cli("audit", "export").lines)
+    assert cli("audit", "export", "-o", str(target)).code == 1
+
+
+def test_verify_says_that_the_books_balance_and_what_to_keep(cli: Cli, books: Books) -> None:
+    books.call()
+    books.hold()
+
+    done = cli("audit", "verify")
+
+    assert done.code == 0
+    assert done.lines[0].startswith("The books balance: ")
+    head = done.lines[1].removeprefix("head ")
+    assert cli("audit", "verify", "--expect-head", head).code == 0
+
+
+def test_verify_finds_a_changed_record(cli: Cli, books: Books, made: Home) -> None:
+    books.call()
+    with sqlite3.connect(made.database) as connection:
+        connection.execute("DROP TRIGGER audit_not_update")
+        connection.execute("UPDATE audit SET actor = 'somebody' WHERE seq = 1")
+
+    done = cli("audit", "verify")
+
+    assert done.code == 1
+    assert done.lines[0] == "chain: Record 1 was changed after it was written."
+    assert cli("audit", "verify", "--json").data["ok"] is False
+
+
+def test_verify_misses_a_head_that_is_gone(cli: Cli, made: Home) -> None:
+    done = cli("audit", "verify", "--expect-head", "ab" * 32)
+
+    assert done.code == 1
+    assert "No record has the hash" in done.out
+
+
+@pytest.mark.parametrize("words", [["--since", "yesterday"], ["-n", "0"]], ids=" ".join)
+def test_a_search_that_cannot_be_meant_is_wrong_usage(
+    cli: Cli, made: Home, words: list[str]
+) -> None:
+    assert cli("audit", "search", *words).code == 2

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tollkeeper.home import Home
+
+from .conftest import Books, Cli
+
+
+def balances(cli: Cli, *who: str) -> dict[tuple[str, str], dict[str, Any]]:
+    rows = cli("budget", "show", *who, "--json").data
+    return {(row["subject"], row["window"]): row for row in rows}
+
+
+def test_show_adds_up_for_agent_team_and_run(cli: Cli, books: Books) -> None:
+    books.call()
+    books.call(settle=False)
+
+    rows = balances(cli)
+
+    total = rows["atlas", "total"]
+    assert (total["limit_usd"], total["source"]) == ("5.00", "agents.atlas")
+    assert total["spent_usd"] == "0.00325"
+    assert float(total["reserved_usd"]) > 0
+    assert float(total["left_usd"]) == pytest.approx(
+        5 - float(total["spent_usd"]) - float(total["reserved_usd"])
+    )
+    assert rows["atlas", "day"]["resets_at"].endswith("T00:00:00.000Z")
+    assert rows["team:research", "month"]["spent_usd"] == "0.00325"
+    assert total["resets_at"] is None
+
+
+def test_the_stricter_limit_is_shown_with_its_source(cli: Cli, books: Books) -> None:
+    cli("budget", "set", "atlas", "0.25", "--window", "day")
+    cli("budget", "set", "atlas", "100", "--window", "total")
+
+    rows = balances(cli, "atlas")
+
+    assert (rows["atlas", "day"]["limit_usd"], rows["atlas", "day"]["source"]) == (
+        "0.25", "agent atlas",
+    )  # fmt: skip
+    assert rows["atlas", "total"]["source"] == "agents.atlas"
+
+
+def test_none_takes_a_limit_away_again(cli: Cli, books: Books) -> None:
+    cli("budget", "set", "atlas", "0.25", "--window", "week")
+    assert ("atlas", "week") in balances(cli)
+
+    done = cli("budget", "set", "atlas", "none", "--window", "week")
+
+    assert done.out == "atlas has no limit of its own (week).\n"
+    assert ("atlas", "week") not in balances(cli)
+
+
+def test_a_credit_is_added_to_the_limit_and_can_be_taken_back(cli: Cli, books: Books) -> None:
+    assert cli("budget", "add", "atlas", "2").out == "atlas has a credit of $2.00 (total).\n"
+    assert balances(cli)["atlas", "total"]["left_usd"] == "7.00"
+
+    assert cli("budget", "add", "atlas", "-1.5").out == "atlas has a credit of $0.50 (total).\n"
+    done = cli("budget", "add", "atlas", "-1")
+
+    assert done.code == 1
+    assert balances(cli)["atlas", "total"]["left_usd"] == "5.50"
+
+
+def test_a_credit_may_go_to_a_team_or_a_window(cli: Cli, books: Books) -> None:
+    cli("budget", "add", "team:research", "1", "--window", "month")
+    cli("budget", "add", "atlas", "1", "--window", "day")
+
+    rows = balances(cli)
+
+    assert rows["team:research", "month"]["credit_usd"] == "1.00"
+    assert rows["atlas", "day"]["credit_usd"] == "1.00"
+    assert rows["atlas", "total"]["credit_usd"] == "0.00"
+
+
+def test_an_agent_without_a_limit_still_shows_what_it_spent(cli: Cli, made: Home) -> None:
+    made.policy.write_text("version: 1\n")
+    cli("agent", "create", "free")
+
+    row = balances(cli)["free", "total"]
+
+    assert (row["limit_usd"], row["left_usd"], row["spent_usd"]) == (None, None, "0.00")
+
+
+def test_burn_rate_and_time_to_empty_follow_the_last_hour(cli: Cli, books: Books) -> None:
+    books.call()
+    books.call(seconds_ago=7200)
+
+    rows = balances(cli)
+
+    total = rows["atlas", "total"]
+    assert (total["burn_usd"], total["spent_usd"]) == ("0.00325", "0.0065")
+    assert total["empty_in"].startswith("64 d")
+    assert rows["atlas", "day"]["empty_in"] is None
+
+
+def test_a_started_run_shows_its_own_budget(cli: Cli, books: Books) -> None:
+    from tollkeeper.core.snapshot import RunRecord
+    from tollkeeper.domain import Limits, Window
+
+    limits = Limits(budget_nano_usd={Window.RUN: 100_000_000})
+    books.ledger.add_run(RunRecord("r1", "atlas", limits=limits, created_ns=1))
+    books.call(run="r1")
+
+    row = balances(cli)["run:r1", "run"]
+
+    assert (row["limit_usd"], row["source"], row["spent_usd"]) == ("0.10", "run r1", "0.00325")
+
+
+@pytest.mark.parametrize("who", ["nobody", "team:none", "run:none"])
+@pytest.mark.parametrize("verb", ["show", "add"])
+def test_unknown_subjects_are_errors(cli: Cli, made: Home, who: str, verb: str) -> None:
+    done = cli("budget", verb, who, *(["1"] if verb == "add" else []))
+
+    assert (done.code, done.out) == (1, "")
+    assert done.err.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["add", "team:", "1"], ["add", "planet:x", "1"], ["set", "atlas", "-1"],
+     ["set", "atlas", "1", "--window", "year"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_what_cannot_be_meant_is_wrong_usage(cli: Cli, books: Books, words: list[str]) -> None:
+    assert cli("budget", *words).code == 2
+
+
+def test_budget_alone_shows_all(cli: Cli, books: Books) -> None:
+    assert cli("budget").out == cli("budget", "show").out
+    assert cli("budget", "--json").data == cli("budget", "show", "--json").data

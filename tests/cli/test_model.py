@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from tollkeeper.home import Home
+
+from .conftest import Books, Cli
+
+
+def test_list_shows_what_the_policy_names_with_tier_price_and_source(cli: Cli, made: Home) -> None:
+    rows = {row["model"]: row for row in cli("model", "list", "--json").data}
+
+    mini = rows["gpt-4o-mini"]
+    assert (mini["provider"], mini["tier"]) == ("openai", "cheap")
+    assert (mini["input_usd"], mini["output_usd"]) == ("0.15", "0.60")
+    assert mini["source"].startswith("genai-prices ")
+    assert "o3" not in rows
+
+
+def test_a_name_or_all_looks_through_every_known_price(cli: Cli, made: Home) -> None:
+    assert len(cli("model", "list", "--all", "--json").data) > 100
+    found = cli("model", "list", "claude-haiku-4-5", "--provider", "anthropic", "--json").data
+    assert "claude-haiku-4-5" in [row["model"] for row in found]
+    assert {row["provider"] for row in found} == {"anthropic"}
+
+
+def test_own_prices_aliases_and_called_models_are_listed(
+    cli: Cli, books: Books, made: Home
+) -> None:
+    books.call(model="no-such-model")
+    books.call(model="gpt-4o")
+    made.policy.write_text(
+        "version: 1\n"
+        "providers: {lab: {hosts: [lab.example], api: openai,"
+        " prices: {m1: {input: 1, output: 2}}}}\n"
+        "models: {fast: {provider: lab, model: m1}}\n"
+    )
+
+    rows = {row["model"]: row for row in cli("model", "list", "--json").data}
+
+    assert rows["m1"]["source"] == "providers.lab.prices.m1"
+    assert (rows["fast"]["is"], rows["fast"]["input_usd"]) == ("m1", "1.00")
+    assert "gpt-4o" in rows
+
+
+def test_nothing_that_fits_is_said(cli: Cli, made: Home) -> None:
+    assert cli("model", "list", "zzz").err == "No model fits: try --all.\n"

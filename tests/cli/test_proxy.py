@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from tollkeeper.home import Home
+from tollkeeper_cli.process import running
+from tollkeeper_cli.proxy import Escaping
+
+from .conftest import Cli, Shell, until
+
+
+def test_a_proxy_goes_up_tells_its_status_and_goes_down(cli: Cli, made: Home, shell: Shell) -> None:
+    up = shell.run("up", "--detach", "--port", "0")
+
+    assert (up.code, up.err) == (0, "")
+    status = cli("status", "--json")
+    assert status.code == 0
+    assert status.data["running"] is True
+    assert status.data["reachable"] is True
+    assert status.data["mode"] == "enforce"
+    assert f"Tollkeeper listens on {status.data['address']} (pid {status.data['pid']})." in up.out
+    again = cli("up", "--detach")
+    assert again.code == 1
+    assert "runs already" in again.err
+
+    down = cli("down")
+
+    assert (
+        down.out == f"Stopped the proxy on {status.data['address']} (pid {status.data['pid']}).\n"
+    )
+    assert not made.process.exists()
+    assert cli("status").code == 1
+    assert cli("down").err == "No proxy runs.\n"
+
+
+def test_a_proxy_in_the_foreground_says_where_it_listens_and_ends_on_a_signal(
+    made: Home, shell: Shell
+) -> None:
+    process = shell.start("up", "--port", "0")
+    assert process.stdout is not None
+
+    assert process.stdout.readline().startswith("Tollkeeper listens on 127.0.0.1:")
+    assert until(lambda: running(made)) is not None
+    process.send_signal(signal.SIGTERM)
+
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert running(made) is None
+
+
+def test_a_policy_that_does_not_load_is_told_where_it_is_started(made: Home, shell: Shell) -> None:
+    made.policy.write_text("version: 1\nagnets: {}\n")
+
+    for words in (["up", "--port", "0"], ["up", "--detach", "--port", "0"]):
+        done = shell.run(*words)
+        assert (done.code, done.out) == (1, "")
+        assert "policy.yaml:2:1: unknown key 'agnets'" in done.err
+
+
+def test_a_taken_port_is_told(made: Home, shell: Shell) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        done = shell.run("up", "--detach", "--port", str(other.getsockname()[1]))
+
+    assert done.code == 1
+    assert "in use" in done.err
+
+
+def test_what_a_killed_proxy_left_is_not_believed(cli: Cli, made: Home) -> None:
+    made.process.write_text(
+        json.dumps({"pid": 2**22 + 1, "port": 8080, "host": "127.0.0.1", "started_ns": 0})
+    )
+
+    assert cli("status", "--json").data["running"] is False
+    assert cli("down").err == "No proxy runs.\n"
+
+
+def test_logs_show_the_end_escaped(cli: Cli, made: Home) -> None:
+    made.log.write_text("one\ntwo \x1b[31m\nthree\n")
+
+    assert cli("logs", "-n", "2").out == "two \\x1b[31m\nthree\n"
+    assert cli("logs", "-n", "0").out == ""
+
+
+def test_logs_follow_new_lines_over_a_rotation(made: Home, shell: Shell) -> None:
+    made.log.write_text("old\n")
+    process = shell.start("logs", "-f")
+    assert process.stdout is not None
+
+    try:
+        assert process.stdout.readline() == "old\n"
+        with made.log.open("a") as log:
+            log.write("new\n")
+        assert process.stdout.readline() == "new\n"
+        made.log.rename(made.log.with_suffix(".1"))
+        made.log.write_text("after\n")
+        assert process.stdout.readline() == "after\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) == 130
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_no_log_yet_is_said(cli: Cli, made: Home) -> None:
+    assert cli("logs").err == "No log yet: the proxy has not run.\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [("x\x1b[2J\u202e", r"x\x1b[2J\u202e"), ("a\n2026 ERROR forged", "a\n    2026 ERROR forged")],
+)
+def test_nothing_logged_can_forge_a_line_or_move_the_cursor(message: str, line: str) -> None:
+    record = logging.LogRecord("x", logging.INFO, "x.py", 1, message, None, None)
+
+    assert Escaping("%(message)s").format(record) == line
+
+
+def test_script_prints_the_addon_for_a_mitmproxy_of_ones_own(cli: Cli) -> None:
+    path = Path(cli("script").out.strip())
+
+    assert path.name == "script.py"
+    assert "addons = " in path.read_text()

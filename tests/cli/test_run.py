@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tollkeeper.home import Home
+from tollkeeper.simulator.lab import Lab, in_thread
+from tollkeeper.simulator.wiring import providers
+
+from .conftest import Cli, Shell, until
+
+REAL_KEY = "sk-real-key-of-the-owner"
+
+CALL = """
+import json, os, sys, urllib.error, urllib.request
+for prompt in sys.argv[1:]:
+    body = {"model": "gpt-4o", "max_tokens": 50, "messages": [{"role": "user", "content": prompt}]}
+    request = urllib.request.Request(
+        "https://api.openai.com/v1/chat/completions", json.dumps(body).encode(),
+        {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]},
+    )
+    try:
+        answer = json.load(urllib.request.urlopen(request))
+        print(answer["choices"][0]["message"]["content"])
+    except urllib.error.HTTPError as e:
+        print(e.code, json.load(e)["error"]["message"])
+"""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with in_thread(tmp_path / "lab") as lab:
+        yield lab
+
+
+@pytest.fixture
+def ready(home: Home, lab: Lab, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
+    """A policy that leads to the simulator and injects a key; no proxy yet."""
+    policy: dict[str, Any] = {
+        "version": 1,
+        "providers": providers(lab.port, lab.certificate, ["openai"], keys={"openai": "OPENAI_API_KEY"}),
+        "agents": {"default": {"budget_usd": {"total": 1}, "max_output_tokens": 100, "key": "injected"}},
+        "rules": [
+            {"name": "ask-me", "call": {"prompt": {"matches": "hold me"}}, "hold": {}},
+            {"name": "never", "call": {"prompt": {"matches": "forbidden"}}, "deny": "Not that."},
+        ],
+    }  # fmt: skip
+    home.make()
+    home.policy.write_text(yaml.safe_dump(policy, sort_keys=False))
+    lab.expect_keys({"api.openai.com": [REAL_KEY]})
+    shell.environment["OPENAI_API_KEY"] = REAL_KEY
+    return shell
+
+
+def python(code: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-c", code, *arguments]
+
+
+def test_run_starts_a_proxy_makes_the_agent_and_sums_up(ready: Shell, cli: Cli) -> None:
+    done = ready.run(
+        "run", "--agent", "atlas", "--run", "first", "--budget", "0.5", "--goal", "say hello",
+        "--port", "0", "--", *python(CALL, "hello [sim text=Hi.]", "forbidden"),
+    )  # fmt: skip
+
+    assert done.code == 0
+    assert done.lines[0] == "Hi."
+    assert done.lines[1].startswith("403 ")
+    assert "Not that." in done.lines[1]
+    assert "started a proxy on 127.0.0.1:" in done.err
+    assert "made the agent 'atlas'" in done.err
+    assert "same-user: " in done.err
+    last = done.err.splitlines()[-1]
+    assert re.fullmatch(
+        r"tollkeeper: 1 call, \$0\.\d+, 1 refused \(1 policy_denied\) in run first", last
+    )
+    shown = cli("runs", "show", "first", "--json").data
+    assert (shown["agent"], shown["goal"], shown["state"]) == ("atlas", "say hello", "ended")
+    [token] = cli("agent", "show", "atlas", "--json").data["tokens"]
+    assert (token["run"], token["state"]) == ("first", "revoked")
+    rows = cli("budget", "show", "run:first", "--json").data
+    assert [(row["limit_usd"], row["source"]) for row in rows] == [("0.50", "run first")]
+    assert cli("audit", "verify").code == 0
+
+
+def test_the_child_gets_the_proxy_the_workspace_and_no_real_key(
+    ready: Shell, tmp_path: Path
+) -> None:
+    code = "import json, os; print(json.dumps([dict(os.environ), os.getcwd()]))"
+
+    done = ready.run("run", "--workspace", str(tmp_path), "--port", "0", "--", *python(code))
+
+    environment, folder = json.loads(done.out)
+    assert re.fullmatch(r"http://local:tk_[\w-]{43}@127\.0\.0\.1:\d+", environment["HTTPS_PROXY"])
+    assert environment["https_proxy"] == environment["HTTPS_PROXY"]
+    assert environment["WORKSPACE"] == folder == str(tmp_path)
+    assert environment["SSL_CERT_FILE"] == str(ready.home.bundle)
+    assert REAL_KEY not in done.out
+    assert REAL_KEY not in done.err
+
+
+def test_a_held_call_is_announced_answered_elsewhere_and_goes_on(ready: Shell, cli: Cli) -> None:
+    process = ready.start(
+        "run", "--port", "0", "--",
+        *python(CALL, "hold me [sim text=Thanks.]", "hold me again"),
+    )  # fmt: skip
+    assert process.stderr is not None
+    said: list[str] = []
+
+    def announced() -> str | None:
+        assert process.stderr is not None
+        said.append(process.stderr.readline())
+        found = re.search(r"held (\w{10}): gpt-4o, at most \$0\.\d+ \(rule ask-me\)", said[-1])
+        return found[1] if found else None
+
+    first = until(announced)
+    assert f"tollkeeper approve {first}" in said[-1]
+    assert cli("approve", first).out == f"{first} approved: local, gpt-4o.\n"
+    second = until(announced)
+    assert cli("reject", second, "--note", "enough").code == 0
+
+    out, err = process.communicate(timeout=90)
+    assert out.splitlines()[0] == "Thanks."
+    assert out.splitlines()[1] == "403 A person rejected this call: enough"
+    assert "2 held" in err.splitlines()[-1]
+    assert any(f"tollkeeper: {first} approved by " in line for line in [*said, *err.splitlines()])
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)]
+)
+def test_the_exit_code_is_the_programs_own(ready: Shell, code: str, status: int) -> None:
+    assert ready.run("run", "--port", "0", "--", *python(code)).code == status
+
+
+def test_signals_go_on_to_the_program_and_the_run_still_ends(ready: Shell, cli: Cli) -> None:
+    code = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *a: sys.exit(42))\n"
+        "print('ready', flush=True)\n"
+        "time.sleep(60)"
+    )
+    process = ready.start("run", "--run", "long", "--port", "0", "--", *python(code))
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+
+    process.send_signal(signal.SIGTERM)
+
+    process.communicate(timeout=90)
+    assert process.returncode == 42
+    assert cli("runs", "show", "long", "--json").data["state"] == "ended"
+
+
+def test_what_is_no_program_starts_nothing(cli: Cli, home: Home) -> None:
+    done = cli("run", "--", "no-such-program-anywhere")
+
+    assert done.code == 127
+    assert not home.root.exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[], ["--budget", "much", "--", "true"], ["--agent", "a:b", "--", "true"]],
+    ids=" ".join,
+)
+def test_a_run_that_cannot_be_meant_is_wrong_usage(cli: Cli, home: Home, words: list[str]) -> None:
+    assert cli("run", *words).code == 2
+    assert not home.root.exists()
+
+
+def test_the_programs_own_options_stay_its_own(ready: Shell) -> None:
+    done = ready.run(
+        "run",
+        "--port",
+        "0",
+        sys.executable,
+        "-c",
+        "import sys; print(sys.argv)",
+        "--help",
+        "--json",
+    )
+
+    assert done.out == "['-c', '--help', '--json']\n"
+
+
+def test_a_run_of_this_name_is_not_begun_twice(ready: Shell) -> None:
+    assert ready.run("run", "--run", "once", "--port", "0", "--", "true").code == 0
+
+    again = ready.run("run", "--run", "once", "--port", "0", "--", "true")
+
+    assert again.code == 1
+    assert "already" in again.err
+
+
+def test_another_policy_than_the_running_proxys_is_refused(ready: Shell, tmp_path: Path) -> None:
+    other = tmp_path / "other.yaml"
+    other.write_text("version: 1\n")
+    ready.run("run", "--port", "0", "--", "true")
+
+    done = ready.run("run", "--policy", str(other), "--", "true")
+
+    assert done.code == 1
+    assert "tollkeeper down" in done.err
+
+
+def test_env_makes_a_shell_the_agents(ready: Shell, cli: Cli) -> None:
+    cli("agent", "create", "atlas")
+    ready.run("up", "--detach", "--port", "0")
+
+    done = ready.run("env", "atlas", "--ttl", "1h")
+
+    assert (done.code, done.err) == (0, "")
+    assert all(re.match(r"(export \w+=|unset \w+$)", line) for line in done.lines)
+    assert REAL_KEY not in done.out
+    script = f"{done.out}\n{shlex.join(python(CALL, 'hello [sim text=Hi.]'))}"
+    said = subprocess.run(
+        ["sh", "-c", script], capture_output=True, text=True, env=ready.environment, check=True
+    )
+    assert said.stdout == "Hi.\n"
+    assert cli("agent", "show", "atlas", "--json").data["tokens"][-1]["expires_at"] is not None
+
+
+def test_env_of_nobody_prints_nothing_to_eval(cli: Cli, made: Home) -> None:
+    done = cli("env", "nobody")
+
+    assert (done.code, done.out) == (1, "")
+    assert "no agent 'nobody'" in done.err
