@@ -39,7 +39,9 @@ _COLUMNS = [
     Column("told", "details"),
 ]  # fmt: skip
 
-Count = Annotated[int, typer.Option("--lines", "-n", min=1, max=100_000, help="How many at most.")]
+Count = Annotated[
+    int, typer.Option("--lines", "-n", metavar="N", min=1, max=100_000, help="How many at most.")
+]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as records come.")]
 
 

@@ -71,7 +71,11 @@ def _show(who: str | None, *, json_: bool) -> None:
         limits = limited(ledger, policy, wanted)
         at_ns = now_ns()
         rows = [_row(ledger, one, at_ns, policy.timezone) for one in limits]
-    print_rows(rows, _COLUMNS, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
+    columns = [
+        one for one in _COLUMNS
+        if one.key != "credit_nano_usd" or any(row["credit_nano_usd"] for row in rows)
+    ]  # fmt: skip
+    print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
 
 
 def subject_of(who: str) -> str:
@@ -191,7 +195,7 @@ def _left(limit: int, balance: Balance) -> int:
 
 
 def _empty_in(left: int | None, burn: int, account: Account, at_ns: int) -> str | None:
-    """When the rest is gone at the last hour's pace; None when that is never or after the reset."""
+    """When the rest is gone at the last hour's pace; None when that is never, after the reset or years away."""
     if left is None:
         return None
     if left <= 0:
@@ -201,8 +205,13 @@ def _empty_in(left: int | None, burn: int, account: Account, at_ns: int) -> str 
     lasts_ns = left * reports.HOUR_NS // burn
     if account.resets_ns is not None and at_ns + lasts_ns >= account.resets_ns:
         return None
+    if lasts_ns > _SOON_NS:
+        return None
     return span(max(lasts_ns, NS_PER_SECOND))
 
+
+_SOON_NS = 366 * 24 * reports.HOUR_NS
+"""Nobody plans by the last hour's pace beyond a year."""
 
 _WINDOWS = "total, hour, day, week, month or run"
 

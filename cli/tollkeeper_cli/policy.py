@@ -85,7 +85,7 @@ def _contents(loaded: LoadedPolicy) -> dict[str, Any]:
 @app.command()
 def explain(
     request: Annotated[
-        Path, typer.Argument(metavar="REQUEST", help="A YAML or JSON file; see below.")
+        Path, typer.Argument(metavar="REQUEST", help="A YAML or JSON file; see above.")
     ],
     policy: Annotated[
         Path | None,

@@ -48,7 +48,9 @@ def up(
     port: Annotated[
         int, typer.Option("--port", "-p", metavar="PORT", help="Listen here; 0 takes a free port.")
     ] = (process.DEFAULT_PORT),
-    host: Annotated[str, typer.Option(help="Listen on this address.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(metavar="ADDRESS", help="Listen on this address.")
+    ] = "127.0.0.1",
     web: Annotated[
         bool, typer.Option("--web", help="Open mitmweb beside it, on loopback.")
     ] = False,
@@ -80,9 +82,14 @@ def up(
         _print_web(listening.web_url)
 
     code = serve(
-        at, host=host, port=port, policy=policy, web=WEB_PORT if web else None, announce=announce
+        at, host=host, port=port, policy=policy, web=_web_port() if web else None, announce=announce
     )
     raise typer.Exit(code)
+
+
+def _web_port() -> int:
+    """The usual one, or a free one where that is taken."""
+    return 0 if process.reachable("127.0.0.1", WEB_PORT) else WEB_PORT
 
 
 def _print_web(url: str | None) -> None:
@@ -159,7 +166,9 @@ def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
 
 def logs(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as lines come.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, help="How many from the end.")] = 40,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=0, help="How many from the end.")
+    ] = 40,
 ) -> None:
     """Show the proxy's log."""
     at = state.made_home()

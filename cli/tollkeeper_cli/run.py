@@ -192,8 +192,8 @@ def injected(policy: Policy, agent: str) -> list[str]:
 def isolation(at: Home) -> str:
     """How well the operating system keeps the agent from the operator's side, in one line."""
     return (
-        f"same-user: the agent runs as you and could read {escape(at.root)} or answer its own"
-        " holds. Another OS user, as who it may not, keeps it out."
+        f"same-user: the agent runs as you, so it could read {escape(at.root)} and answer its own"
+        " holds; run it as another OS user to prevent that."
     )
 
 
@@ -243,18 +243,18 @@ def _watch(at: Home, run: str, over: threading.Event) -> None:
     told: dict[str, str] = {}
     try:
         with state.open_ledger(at) as ledger:
+            ledger.changed()
+            _tell(ledger, run, told)
             while not over.wait(_LOOK_SECONDS):
                 if ledger.changed():
                     _tell(ledger, run, told)
+            _tell(ledger, run, told)
     except LedgerError as e:
         say(f"tollkeeper: holds cannot be watched: {escape(e)}")
 
 
 def _tell(ledger: Ledger, run: str, told: dict[str, str]) -> None:
-    for approval in ledger.approvals(open_only=True):
-        if approval.run == run and approval.id not in told:
-            told[approval.id] = "open"
-            say(held_line(approval))
+    """Say what is new: answers first, because a program asks again when it has one."""
     still_open = [name for name, known in told.items() if known == "open"]
     for name, approval in ledger.verdicts(still_open).items():
         told[name] = approval.state
@@ -263,6 +263,10 @@ def _tell(ledger: Ledger, run: str, told: dict[str, str]) -> None:
         note = f": {escape(verdict.note)}" if verdict and verdict.note else ""
         word = "approved" if approval.state == "used" else approval.state
         say(f"tollkeeper: {name} {word}{by}{note}")
+    for approval in ledger.approvals(open_only=True):
+        if approval.run == run and approval.id not in told:
+            told[approval.id] = "open"
+            say(held_line(approval))
 
 
 def held_line(approval: Approval) -> str:

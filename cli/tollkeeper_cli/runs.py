@@ -43,7 +43,9 @@ def newest(context: typer.Context, json_: Json = False) -> None:
 @app.command("list")
 def list_(
     agent: Annotated[str | None, typer.Option(metavar="AGENT", help="Of this agent only.")] = None,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=1, help="How many at most.")] = 30,
+    lines: Annotated[
+        int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many at most.")
+    ] = 30,
     json_: Json = False,
 ) -> None:
     """List runs, newest first."""

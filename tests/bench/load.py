@@ -64,9 +64,7 @@ async def answered(reader: asyncio.StreamReader) -> None:
     await reader.readexactly(length)
 
 
-async def keep_asking(
-    plan: dict[str, Any], latencies: list[float], ready: asyncio.Barrier
-) -> None:
+async def keep_asking(plan: dict[str, Any], latencies: list[float], ready: asyncio.Barrier) -> None:
     """One connection, one request after another, once all are connected and warm."""
     reader, writer = await connect(plan)
     wire = request(plan["target"], BODY)
@@ -104,9 +102,7 @@ async def main() -> None:
         return
     latencies: list[float] = []
     ready = asyncio.Barrier(plan["connections"])
-    await asyncio.gather(
-        *(keep_asking(plan, latencies, ready) for _ in range(plan["connections"]))
-    )
+    await asyncio.gather(*(keep_asking(plan, latencies, ready) for _ in range(plan["connections"])))
     print(json.dumps({"rps": len(latencies) / plan["seconds"], **percentiles(latencies)}))
 
 

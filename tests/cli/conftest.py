@@ -177,10 +177,10 @@ class Shell:
     environment: dict[str, str]
 
     def start(self, *arguments: str, **more: Any) -> subprocess.Popen[str]:
+        pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             [sys.executable, "-m", "tollkeeper_cli", *arguments],
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=self.environment, **more,
+            stdin=subprocess.DEVNULL, text=True, env=self.environment, **{**pipes, **more},
         )  # fmt: skip
 
     def run(self, *arguments: str, **more: Any) -> Done:

@@ -108,31 +108,36 @@ def test_the_child_gets_the_proxy_the_workspace_and_no_real_key(
     assert REAL_KEY not in done.err
 
 
-def test_a_held_call_is_announced_answered_elsewhere_and_goes_on(ready: Shell, cli: Cli) -> None:
-    process = ready.start(
-        "run", "--port", "0", "--",
+def test_a_held_call_is_announced_answered_elsewhere_and_goes_on(
+    ready: Shell, cli: Cli, tmp_path: Path
+) -> None:
+    said = tmp_path / "said"
+    command = [
+        "run",
+        "--port",
+        "0",
+        "--",
         *python(CALL, "hold me [sim text=Thanks.]", "hold me again"),
-    )  # fmt: skip
-    assert process.stderr is not None
-    said: list[str] = []
+    ]
+    with said.open("w") as file:
+        process = ready.start(*command, stderr=file)
 
-    def announced() -> str | None:
-        assert process.stderr is not None
-        said.append(process.stderr.readline())
-        found = re.search(r"held (\w{10}): gpt-4o, at most \$0\.\d+ \(rule ask-me\)", said[-1])
-        return found[1] if found else None
+    def announced(number: int) -> str | None:
+        shown = r"held (\w{10}): gpt-4o, at most \$0\.\d+ \(rule ask-me\)\. .*tollkeeper approve \1"
+        found = re.findall(shown, said.read_text())
+        return found[number] if len(found) > number else None
 
-    first = until(announced)
-    assert f"tollkeeper approve {first}" in said[-1]
+    first = until(lambda: announced(0))
     assert cli("approve", first).out == f"{first} approved: local, gpt-4o.\n"
-    second = until(announced)
+    second = until(lambda: announced(1))
     assert cli("reject", second, "--note", "enough").code == 0
 
-    out, err = process.communicate(timeout=90)
-    assert out.splitlines()[0] == "Thanks."
-    assert out.splitlines()[1] == "403 A person rejected this call: enough"
+    out, _ = process.communicate(timeout=90)
+    assert out.splitlines() == ["Thanks.", "403 A person rejected this call: enough"]
+    err = said.read_text()
+    assert f"tollkeeper: {first} approved by " in err
+    assert re.search(rf"tollkeeper: {second} rejected by \S+: enough\n", err)
     assert "2 held" in err.splitlines()[-1]
-    assert any(f"tollkeeper: {first} approved by " in line for line in [*said, *err.splitlines()])
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,7 @@ def _mounts(provider: Provider) -> tuple[Mount, ...]:
     return provider.mounts or _default_mounts().get(provider.api, ())
 
 
-def _matches(
-    provider: Provider, method: str, path: str
-) -> tuple[tuple[Mount, EndpointFact], ...]:
+def _matches(provider: Provider, method: str, path: str) -> tuple[tuple[Mount, EndpointFact], ...]:
     if len(path) > MAX_PATH_BYTES:
         return ()
     return _matching(provider.name, _mounts(provider), method, path)

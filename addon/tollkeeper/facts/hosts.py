@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -26,6 +26,9 @@ AUTH_HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
     }
 )
 """Header name and what stands before the key, by ``Mount.auth``."""
+
+NAMES_REMEMBERED = 1024
+"""Clients choose the names that are asked about, so the memory has a bound."""
 
 _LABEL = re2.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER = re2.compile(r"[0-9]+|0x[0-9a-f]*")
@@ -71,6 +74,7 @@ def key_header(mount: Mount, key: str) -> tuple[str, str]:
     return name, before + key
 
 
+@lru_cache(NAMES_REMEMBERED)
 def normalise_host(host: str) -> str | None:
     """The one form in which host names are compared: A-labels, lower case, no dot at the end.
 

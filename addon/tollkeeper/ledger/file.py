@@ -21,6 +21,10 @@ _OPENING_SECONDS = 15.0  # twenty processes that open a new file at once take tu
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 
 
+_VERB_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
+_VERB_IN_GROUP = ("SAVEPOINT verb", "RELEASE verb", ("ROLLBACK TO verb", "RELEASE verb"))
+
+
 class SqliteFile:
     """One read-write connection and, when asked for, one read-only connection.
 
@@ -33,6 +37,7 @@ class SqliteFile:
             raise LedgerError(f"durability is process or power, not {durability!r}.")
         self.path = path
         self._lock = threading.RLock()
+        self._grouping = False
         self._reader: sqlite3.Connection | None = None
         with self._translated():
             _make_private(path)
@@ -86,20 +91,43 @@ class SqliteFile:
     def transaction(self) -> Iterator[sqlite3.Connection]:
         """The write lock from the first statement on; all or nothing of what happens inside.
 
+        Inside ``group`` it is a savepoint of the group's transaction.
+
         Raises:
             LedgerBusy: When another process holds the lock for longer than the busy timeout.
             LedgerError: When the file cannot be read or written.
         """
+        begin, end, undo = _VERB_IN_GROUP if self._grouping else _VERB_ALONE
         with self._lock, self._translated():
             connection = self._connection
-            connection.execute("BEGIN IMMEDIATE")
+            if self._grouping and not connection.in_transaction:
+                # A full disk ends a whole transaction; a savepoint now would begin another one.
+                raise LedgerError(f"{self.path} lost the transaction it was writing.")
+            connection.execute(begin)
             try:
                 yield connection
-                connection.execute("COMMIT")
+                connection.execute(end)
             except BaseException:
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    for statement in undo:
+                        connection.execute(statement)
                 raise
+
+    @contextmanager
+    def group(self) -> Iterator[None]:
+        """Several verbs in one transaction, so that they share its cost; each stands or falls alone.
+
+        Nothing of what they return may be acted on before the group has ended well.
+
+        Raises:
+            LedgerBusy, LedgerError: As ``transaction``; nothing of any verb then stands.
+        """
+        with self._lock, self.transaction():
+            self._grouping = True
+            try:
+                yield
+            finally:
+                self._grouping = False
 
     def _read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one query on the read-write connection: what an open transaction wrote counts."""

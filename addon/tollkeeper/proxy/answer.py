@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import brotli
 import zstandard
@@ -17,6 +17,13 @@ log = logging.getLogger(__name__)
 
 DECODED_LIMIT_BYTES = 256 * 1024 * 1024
 """Beyond this a compressed answer is no longer metered and its reservation is booked whole."""
+
+SLICE_BYTES = 256
+"""Compressed bytes that are decoded at once: even zstd's densest block, 128 KiB from four bytes, makes
+no more than 8 MiB of them before the limit is looked at again."""
+
+PIECE_BYTES = 64 * 1024
+"""What zlib and brotli, which can be told, put out at once."""
 
 
 class UnmeteredError(Exception):
@@ -36,7 +43,7 @@ class Answer:
         )
         self.decode = decoder(encoding) if encoded else None
         self.decoded_bytes = 0
-        self.broken = False
+        self.unfollowed = False
         self.shut = False
 
     def __call__(self, data: bytes) -> bytes | list[bytes]:
@@ -47,12 +54,13 @@ class Answer:
         """
         if self.shut:
             return []
+        self.shut = True
         try:
             out = self.follow(data)
         except Exception:
             log.exception("An answer's meter broke; nothing more of the answer passes")
-            self.shut = self.broken = True
             return []
+        self.shut = False
         return out or []
 
     def follow(self, data: bytes) -> bytes:
@@ -62,12 +70,14 @@ class Answer:
         if not data:
             self.meter.finish()
             return b""
-        if not self.broken:
+        if not self.unfollowed:
             try:
-                self.measure(self.decode(data))
+                for at in range(0, len(data), SLICE_BYTES):
+                    for piece in self.decode(data[at : at + SLICE_BYTES]):
+                        self.measure(piece)
             except (zlib.error, brotli.error, zstandard.ZstdError, UnmeteredError):
                 log.warning("A compressed answer could not be followed; it is booked as reserved")
-                self.broken = True
+                self.unfollowed = True
         return data
 
     def measure(self, decoded: bytes) -> None:
@@ -78,27 +88,61 @@ class Answer:
         self.meter.feed(decoded)
 
     @property
+    def broken(self) -> bool:
+        """Whether what was seen of the answer says nothing about all of it."""
+        return self.unfollowed or self.shut
+
+    @property
     def usage(self) -> Usage | None:
         """What the provider said it used, so far."""
         return None if self.broken else self.meter.usage
 
 
-def decoder(encoding: str) -> Callable[[bytes], bytes]:
-    """An incremental decoder for a content encoding that came unasked."""
+Decode = Callable[[bytes], Iterator[bytes]]
+
+
+def decoder(encoding: str) -> Decode:
+    """An incremental decoder, in bounded pieces, for a content encoding that came unasked."""
     match encoding.strip().lower():
         case "gzip" | "x-gzip":
-            return zlib.decompressobj(16 + zlib.MAX_WBITS).decompress
+            return inflating(16 + zlib.MAX_WBITS)
         case "deflate":
-            return zlib.decompressobj().decompress
+            return inflating(zlib.MAX_WBITS)
         case "br":
-            process: Callable[[bytes], bytes] = brotli.Decompressor().process
-            return process
+            return unbrotli()
         case "zstd":
-            return zstandard.ZstdDecompressor().decompressobj().decompress
+            undone = zstandard.ZstdDecompressor().decompressobj()
+            return lambda data: iter((undone.decompress(data),))
         case _:
             return unmetered
 
 
-def unmetered(_data: bytes) -> bytes:
+def inflating(window_bits: int) -> Decode:
+    """Of zlib's formats; what follows the end of the stream is not followed."""
+    undone = zlib.decompressobj(window_bits)
+
+    def decode(data: bytes) -> Iterator[bytes]:
+        while data and not undone.eof:
+            yield undone.decompress(data, PIECE_BYTES)
+            data = undone.unconsumed_tail
+        if data or undone.unused_data:
+            raise UnmeteredError
+
+    return decode
+
+
+def unbrotli() -> Decode:
+    """Of brotli, which keeps what it could not put out yet."""
+    undone = brotli.Decompressor()
+
+    def decode(data: bytes) -> Iterator[bytes]:
+        yield undone.process(data, output_buffer_limit=PIECE_BYTES)
+        while not undone.can_accept_more_data():
+            yield undone.process(b"", output_buffer_limit=PIECE_BYTES)
+
+    return decode
+
+
+def unmetered(_data: bytes) -> Iterator[bytes]:
     """For encodings nobody asked for and nobody knows."""
     raise UnmeteredError

@@ -107,10 +107,11 @@ class Doorkeeper:
     @fail_closed
     def http_connect(self, flow: http.HTTPFlow) -> None:
         """Answer a CONNECT: 407, 403, or open it as the policy says."""
+        token = flow.request.headers.pop("proxy-authorization", None)
         if flow.client_conn in self.station.callers:
             flow.response = answer(403, "A tunnel inside a tunnel is not opened.")
             return
-        caller = self.caller_of(flow.request.headers.pop("proxy-authorization", None))
+        caller = self.caller_of(token)
         if caller is None:
             self.turn_away(flow, "no credentials", challenge())
             return
@@ -146,12 +147,15 @@ class Doorkeeper:
         caller.decrypted = treatment == "inspect"
         return None
 
-    def plain(self, flow: http.HTTPFlow) -> Caller | None:
+    def plain(self, flow: http.HTTPFlow, token: str | None) -> Caller | None:
         """The caller of a plain proxy request (``GET http://…``), who authenticates each time.
+
+        Args:
+            token: Its ``Proxy-Authorization`` header, which the flow does not hold any more.
 
         Sets ``flow.response`` and returns None when it goes no further.
         """
-        caller = self.caller_of(flow.request.headers.pop("proxy-authorization", None))
+        caller = self.caller_of(token)
         if caller is None:
             self.turn_away(flow, "no credentials", challenge())
             return None

@@ -2,69 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
-from tollkeeper.core.pricing import PriceSheet
 from tollkeeper.domain import (
     Admission,
-    Call,
     Code,
-    Dialect,
     Effect,
     Limits,
     Policy,
     Provider,
     Reason,
 )
-from tollkeeper.errors import LedgerError, WireError
-from tollkeeper.ledger.spool import append
+from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
-from tollkeeper.proxy.fail_closed import fail_closed
+from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
-from tollkeeper.proxy.reading import is_websocket, objection, read, strip_control_headers
-from tollkeeper.proxy.station import Caller, Station
+from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
+from tollkeeper.proxy.reading import (
+    is_websocket,
+    likeness,
+    objection,
+    read,
+    strip_control_headers,
+)
+from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
 from tollkeeper.wire import route
-from tollkeeper.wire.dialect import Endpoint, Inbound
+from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.refusal import refusal, status_of
 
 log = logging.getLogger(__name__)
 
 
 STRICTEST_KEY_FIRST = ("injected", "own")
-
-
-@dataclass(slots=True)
-class Passage:
-    """One governed request on its way, from its headers to its settlement.
-
-    Attributes:
-        said: What the agent said of itself in control headers: step, priority …
-        admission: What was decided; settled when ``settled`` is True.
-        answer: The meter of the answer that is being passed on.
-    """
-
-    caller: Caller
-    said: dict[str, str] = field(default_factory=dict)
-    family: str = "other"
-    endpoint: Endpoint | None = None
-    call: Call | None = None
-    sheet: PriceSheet | None = None
-    policy: Policy | None = None
-    admission: Admission | None = None
-    answer: Answer | None = None
-    usage_spliced: bool = False
-    settled: bool = False
 
 
 class Enforcer:
@@ -78,6 +57,7 @@ class Enforcer:
         self.doorkeeper = doorkeeper
         self.outgoing = outgoing
         self.waiting_room = room
+        self.books = settling.Books(station)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------- the way in
@@ -86,13 +66,14 @@ class Enforcer:
     def requestheaders(self, flow: http.HTTPFlow) -> None:
         """Know the caller, take credentials out of the flow, refuse what needs no body."""
         flow.request.stream = False
-        caller = self.station.callers.get(flow.client_conn) or self.doorkeeper.plain(flow)
+        token = flow.request.headers.pop("proxy-authorization", None)
+        self.outgoing.undress(flow)
+        caller = self.station.callers.get(flow.client_conn) or self.doorkeeper.plain(flow, token)
         if caller is None:
             return
         passage = Passage(caller, said=strip_control_headers(flow))
         passage.family = facts.client_family(flow.request.headers)
         self.passages[flow] = passage
-        self.outgoing.undress(flow)
         if caller.refused is not None:
             self.doorkeeper.look_again(caller)
         if caller.provider is not None and is_websocket(flow):
@@ -106,6 +87,13 @@ class Enforcer:
         flow.response = None
 
     @fail_closed
+    def body_too_large(self, flow: http.HTTPFlow) -> None:
+        """Refuse a body that grew over the limit while it was read (``layers.BodyTooLargeHook``)."""
+        limit = self.station.policy_file.policy.body_limit_bytes
+        message = f"The body is larger than {limit} bytes, which is all that is read."
+        self.refuse_unread(flow, self.passages[flow], Code.UNREADABLE_REQUEST, message)
+
+    @fail_closed
     async def request(self, flow: http.HTTPFlow) -> None:
         """Judge a whole request; the heart of the house."""
         passage = self.passages[flow]
@@ -113,6 +101,7 @@ class Enforcer:
             flow.response = None
             return
         policy = passage.policy = self.station.policy_file.policy
+        passage.judged = likeness(flow.request)
         try:
             inbound = read(flow, passage.caller.provider, policy.body_limit_bytes)
             passage.endpoint = route.recognise(inbound.provider, inbound.method, inbound.path)
@@ -148,9 +137,18 @@ class Enforcer:
         passage.sheet = prices.sheet(provider, model, now_ns, tier) if model else None
         case = CallCase(call, principal, policy, passage.sheet, now_ns, passage.said)
         ledger = self.station.ledger
-        passage.admission = await self.station.write(
-            lambda: ledger.admit(case, principal, now_ns, again=again, body=body)
-        )
+        made: list[Admission] = []
+
+        def admit() -> Admission:
+            made[:] = [ledger.admit(case, principal, now_ns, again=again, body=body)]
+            return made[0]
+
+        try:
+            passage.admission = await self.station.write(admit)
+        except asyncio.CancelledError:
+            # It may have been written already when the cancel came: then there is something to undo.
+            passage.admission = made[0] if made else passage.admission
+            raise
         return passage.admission
 
     async def hold(
@@ -165,7 +163,7 @@ class Enforcer:
             wake = await self.waiting_room.wait(admission.approval.id, flow, seconds)
         finally:
             if wake is not Wake.DECIDED:
-                self.station.ledger.leave(admission.id, self.station.now_ns())
+                await self.books.let_go(admission.id)
         if wake is Wake.DECIDED:
             return None
         return Reason(
@@ -180,6 +178,8 @@ class Enforcer:
 
     def forward(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
         """Let the call go: as it is, or as the decision changed it."""
+        if likeness(flow.request) != passage.judged:
+            raise WireError("The call is not any more what was judged.")
         call, admission, policy = passage.call, passage.admission, passage.policy
         assert call is not None
         assert admission is not None
@@ -272,10 +272,11 @@ class Enforcer:
             "method": flow.request.method,
             "path": flow.request.path.partition("?")[0][:512],
         }
-        self.note("refused", principal.agent, data)
+        self.books.note("refused", principal.agent, data)
 
     # ----------------------------------------------------------------------- the way back
 
+    @books_closed
     def responseheaders(self, flow: http.HTTPFlow) -> None:
         """Put the meter into a streamed answer; everything else is metered when it is whole."""
         passage = self.passages.get(flow)
@@ -298,9 +299,13 @@ class Enforcer:
             if passage.usage_spliced and "content-length" in flow.response.headers:
                 del flow.response.headers["content-length"]
 
+    @books_closed
     async def response(self, flow: http.HTTPFlow) -> None:
         """The whole answer passed (streamed) or is about to (buffered): settle it."""
         passage = self.passages.get(flow)
+        if passage is not None and passage.lost:
+            flow.response = self.fault(flow)  # mitmproxy put the provider's body into the other one
+            return
         if passage is None or passage.answer is None or passage.settled:
             return
         assert flow.response is not None
@@ -309,6 +314,7 @@ class Enforcer:
             passage.answer(b"")
         await self.settle(flow, passage, cut=False)
 
+    @books_closed
     async def error(self, flow: http.HTTPFlow) -> None:
         """The flow broke off: book what may have been billed."""
         passage = self.passages.get(flow)
@@ -318,82 +324,61 @@ class Enforcer:
             await self.settle(flow, passage, cut=True)
 
     async def settle(self, flow: http.HTTPFlow, passage: Passage, *, cut: bool) -> None:
-        """Resolve the reservation; what cannot reach the ledger goes to the spool."""
+        """Resolve the reservation by what the answer came to."""
         admission, call = passage.admission, passage.call
         assert admission is not None
         assert call is not None
-        passage.settled = True
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )
-        now_ns, ledger = self.station.now_ns(), self.station.ledger
-        try:
-            await self.station.write(lambda: ledger.settle(admission.id, settlement, now_ns))
-        except LedgerError as error:
-            log.error("A settlement went to the spool: %s", error)
-            settling.spool(self.station.spool, admission.id, settlement, now_ns)
+        await self.books.settle(admission.id, settlement)
+        passage.settled = True
         disclose.settled(flow, admission, settlement)
 
     # ------------------------------------------------------------------------------ faults
 
     def fault(self, flow: http.HTTPFlow) -> http.Response:
-        """The refusal that stands while a hook runs; one object a dialect, never changed."""
+        """The refusal that stands while a hook runs."""
         passage = self.passages.get(flow)
         return fault_response(dialect_of(flow, passage) if passage else None)
 
     def faulted(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
         """Record a fault, and give back what the call had reserved: it never left."""
         passage = self.passages.get(flow)
-        principal = passage.caller.principal if passage else None
         if isinstance(error, MissingKeyError):
             log.error("A provider key is missing: %s", error)
-        self.note(
+        self.note_fault(passage, hook, error)
+        admission = passage.admission if passage else None
+        if passage is None or admission is None or passage.settled:
+            return
+        if admission.effect is Effect.ALLOW:
+            passage.settled = True
+            self.books.settle_now(admission.id, settling.NOT_SENT)
+        elif admission.effect is Effect.HOLD:
+            self.books.let_go_now(admission.id)
+
+    def broke_off(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
+        """An answer that cannot be followed: refuse what has not left, book the reservation whole."""
+        passage = self.passages.get(flow)
+        streaming = flow.response is not None and bool(flow.response.stream)
+        if flow.response is not None and (hook == "responseheaders" or not streaming):
+            flow.response = self.fault(flow)
+        self.note_fault(passage, hook, error)
+        if passage is None or passage.admission is None or passage.settled:
+            return
+        if passage.admission.effect is Effect.ALLOW:
+            passage.lost, passage.settled = True, True
+            made = settling.reserved(passage.admission.decision, passage.sheet, None)
+            self.books.settle_now(passage.admission.id, made)
+
+    def note_fault(self, passage: Passage | None, hook: str, error: BaseException) -> None:
+        """Put a fault into the record."""
+        principal = passage.caller.principal if passage else None
+        self.books.note_now(
             "fault",
             principal.agent if principal else "unknown",
             {"hook": hook, "error": f"{type(error).__name__}: {error}"[:500]},
         )
-        admission = passage.admission if passage else None
-        if passage is None or admission is None or passage.settled:
-            return
-        if admission.effect is not Effect.ALLOW:
-            return
-        passage.settled = True
-        settlement = settling.NOT_SENT
-        now_ns = self.station.now_ns()
-        try:
-            self.station.ledger.settle(admission.id, settlement, now_ns)
-        except LedgerError:
-            settling.spool(self.station.spool, admission.id, settlement, now_ns)
-
-    def note(self, kind: str, actor: str, data: Mapping[str, object]) -> None:
-        """One audit record outside an admission; to the spool when the ledger is busy or broken."""
-        now_ns = self.station.now_ns()
-        try:
-            self.station.ledger.record(kind, actor, data, now_ns)
-        except LedgerError:
-            append(self.station.spool, {"kind": kind, "actor": actor, "data": data}, now_ns)
-
-
-@cache
-def fault_response(dialect: Dialect | None) -> http.Response:
-    """Our own fault, in a provider's words."""
-    reason = Reason(
-        Effect.DENY,
-        Code.POLICY_UNAVAILABLE,
-        "tollkeeper",
-        "Tollkeeper could not decide about this call, so it was not forwarded. "
-        "The operator finds the cause in `tollkeeper logs`.",
-    )
-    made = refusal(dialect, reason, "none", stream=False, status=status_of(reason.code))
-    return http.Response.make(made.status, made.body, dict(made.headers))
-
-
-def dialect_of(flow: http.HTTPFlow, passage: Passage) -> Dialect | None:
-    """In whose words to refuse this request; None at hosts that are no provider."""
-    provider = passage.caller.provider
-    if provider is None:
-        return None
-    return route.dialect_at(provider, flow.request.method, flow.request.path.partition("?")[0])
 
 
 def provider_named(policy: Policy, name: str) -> Provider:

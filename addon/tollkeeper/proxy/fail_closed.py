@@ -1,7 +1,8 @@
 """The edge where whatever goes wrong becomes a refusal.
 
-mitmproxy logs and swallows the exceptions of its hooks and then forwards the flow. So a guarded hook
-writes the refusal first; only a hook that ran to its end may take it away.
+mitmproxy logs and swallows the exceptions of its hooks and then goes on with the flow. So a guarded
+hook on the way in writes the refusal first; only a hook that ran to its end may take it away. A hook
+on the way back whose work breaks has its call booked, and its answer refused if it has not left yet.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -24,7 +26,22 @@ class Guarded(Protocol):
         """The refusal that stands while a hook runs."""
 
     def faulted(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
-        """Record what broke; must not raise."""
+        """Record what broke on the way in; the call never left."""
+
+
+class Booking(Protocol):
+    """An addon that books answers."""
+
+    def broke_off(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
+        """Record what broke on the way back, book the call, hold back what has not left."""
+
+
+def bare_refusal() -> http.Response:
+    """What stands while not even the words of a refusal are known."""
+    headers = http.Headers([(b"content-length", b"0"), (b"x-should-retry", b"false")])
+    return http.Response(
+        b"HTTP/1.1", 503, b"Service Unavailable", headers, b"", None, time.time(), None
+    )
 
 
 def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
@@ -34,6 +51,7 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
     """
 
     def broke(self: Guarded, flow: http.HTTPFlow, error: BaseException) -> None:
+        flow.response = bare_refusal()
         flow.response = self.fault(flow)
         log.error("%s refused a flow after a fault", hook.__name__, exc_info=error)
         self.faulted(flow, hook.__name__, error)
@@ -44,7 +62,44 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
         async def guard(self: Guarded, flow: http.HTTPFlow) -> None:
             if flow.response is not None:
                 return
+            flow.response = bare_refusal()
+            try:
+                flow.response = self.fault(flow)
+                await hook(self, flow)
+            except Exception as error:  # noqa: BLE001 - one of the two edges
+                broke(self, flow, error)
+            except BaseException as error:
+                broke(self, flow, error)
+                raise
+
+        return marked(guard, fail_closed)
+
+    @functools.wraps(hook)
+    def guard_sync(self: Guarded, flow: http.HTTPFlow) -> None:
+        flow.response = bare_refusal()
+        try:
             flow.response = self.fault(flow)
+            hook(self, flow)
+        except Exception as error:  # noqa: BLE001 - one of the two edges
+            broke(self, flow, error)
+        except BaseException as error:
+            broke(self, flow, error)
+            raise
+
+    return marked(guard_sync, fail_closed)
+
+
+def books_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Guard an answer-side hook, sync or async: a call whose answer cannot be followed is booked."""
+
+    def broke(self: Booking, flow: http.HTTPFlow, error: BaseException) -> None:
+        log.error("%s lost an answer after a fault", hook.__name__, exc_info=error)
+        self.broke_off(flow, hook.__name__, error)
+
+    if inspect.iscoroutinefunction(hook):
+
+        @functools.wraps(hook)
+        async def guard(self: Booking, flow: http.HTTPFlow) -> None:
             try:
                 await hook(self, flow)
             except Exception as error:  # noqa: BLE001 - one of the two edges
@@ -53,11 +108,10 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
                 broke(self, flow, error)
                 raise
 
-        return guard
+        return marked(guard, books_closed)
 
     @functools.wraps(hook)
-    def guard_sync(self: Guarded, flow: http.HTTPFlow) -> None:
-        flow.response = self.fault(flow)
+    def guard_sync(self: Booking, flow: http.HTTPFlow) -> None:
         try:
             hook(self, flow)
         except Exception as error:  # noqa: BLE001 - one of the two edges
@@ -66,4 +120,10 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
             broke(self, flow, error)
             raise
 
-    return guard_sync
+    return marked(guard_sync, books_closed)
+
+
+def marked(guard: Callable[..., Any], kind: Callable[..., Any]) -> Callable[..., Any]:
+    """Say on the hook which guard it has; a test looks for hooks that have none."""
+    vars(guard)["guarded_by"] = kind
+    return guard

@@ -47,7 +47,7 @@ class Housekeeping:
             task.cancel()
 
     def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
-        """Do something again and again; a ledger that is busy or broken is met again later."""
+        """Do something again and again; whatever breaks is met again later, and never ends it."""
 
         async def repeat() -> None:
             while True:
@@ -57,7 +57,15 @@ class Housekeeping:
                 except LedgerError as error:
                     log.warning("Housekeeping (%s) waits: %s", work.__name__, error)
 
-        self.tasks.append(asyncio.create_task(repeat(), name=f"tollkeeper {work.__name__}"))
+        def go_on(ended: asyncio.Task[None]) -> None:
+            self.tasks.remove(ended)
+            if not ended.cancelled():
+                log.error("Housekeeping (%s) broke", work.__name__, exc_info=ended.exception())
+                self.every(seconds, work)
+
+        task = asyncio.create_task(repeat(), name=f"tollkeeper {work.__name__}")
+        task.add_done_callback(go_on)
+        self.tasks.append(task)
 
     async def renew(self) -> None:
         """Say that this process lives."""

@@ -6,6 +6,7 @@ import json
 
 from mitmproxy import contentviews, http
 from mitmproxy.contentviews import Contentview, Metadata
+from mitmproxy.tools.web import app
 
 from tollkeeper.proxy.disclose import KEY
 
@@ -38,6 +39,31 @@ class DecisionView(Contentview):
         """First choice for every flow that was judged."""
         flow = metadata.flow
         return 10.0 if isinstance(flow, http.HTTPFlow) and KEY in flow.metadata else -1.0
+
+
+class ShownFlow(app.FlowHandler):
+    """A flow in mitmweb's API: marked and commented, never edited."""
+
+    def put(self, flow_id: str) -> None:
+        """Refuse what would make a flow another one than was judged."""
+        if set(self.json) - {"marked", "comment"}:
+            raise app.APIError(403, "Tollkeeper lets nobody edit a flow here.")
+        super().put(flow_id)
+
+
+class ShownContent(app.FlowContent):
+    """A body in mitmweb's API: read, never written."""
+
+    def post(self, flow_id: str, message: str) -> None:
+        """Refuse it."""
+        raise app.APIError(403, "Tollkeeper lets nobody edit a flow here.")
+
+
+def lock(application: app.Application) -> None:
+    """Take edits of flows out of mitmweb's API."""
+    instead = {app.FlowHandler: ShownFlow, app.FlowContent: ShownContent}
+    for rule in application.wildcard_router.rules:
+        rule.target = instead.get(rule.target, rule.target)
 
 
 def install() -> None:

@@ -1,8 +1,9 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Three things: a refusal given at the headers is sent without the body being kept; credentials are put
-in below the flow, so that no view, dump or export of a flow ever holds a real key; and a client that
-goes away wakes whoever waits on its flow, on HTTP/2 resets too.
+Four things: a refusal given at the headers is sent without the body being kept, and so is one for a
+body that grows over the limit; credentials are put in below the flow, so that no view, dump or export
+of a flow ever holds a real key; and a client that goes away wakes whoever waits on its flow, on HTTP/2
+resets too.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -12,8 +13,10 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
-from typing import Any
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import ClassVar
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -22,20 +25,81 @@ from mitmproxy.proxy.layers import http as mitm_http
 
 Dress = Callable[[http.HTTPFlow, http.Request], http.Request]
 
-CLIENT_GONE: WeakKeyDictionary[http.HTTPFlow, Callable[[], None]] = WeakKeyDictionary()
-"""Who wants to know at once that a flow's client is gone."""
+STREAMS: WeakKeyDictionary[http.HTTPFlow, GovernedStream] = WeakKeyDictionary()
+"""The stream of every governed flow, for whoever wants to know that its client is gone."""
+
+
+class WatchedQueue(deque[events.Event]):
+    """The events that wait while a hook runs; wakes the hook when the client's end is among them.
+
+    mitmproxy itself would tell a hook of a lost client only after the hook has returned.
+    """
+
+    def __init__(self, waiting: Iterable[events.Event], wake: Callable[[], None]) -> None:
+        self.wake = wake
+        super().__init__()
+        for event in waiting:
+            self.append(event)
+
+    def append(self, event: events.Event) -> None:
+        """Queue an event, as ``Layer.handle_event`` does."""
+        super().append(event)
+        if isinstance(event, mitm_http.RequestProtocolError):
+            self.wake()
+
+
+def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:
+    """Call ``wake`` as soon as the client of a flow is gone whose hook is running."""
+    stream = STREAMS.get(flow)
+    if stream is not None:
+        stream._paused_event_queue = WatchedQueue(stream._paused_event_queue, wake)
+
+
+@dataclass
+class BodyTooLargeHook(commands.StartHook):
+    """``body_too_large(flow)``: a request's body grew over the limit; set ``flow.response``."""
+
+    name = "body_too_large"
+    flow: http.HTTPFlow
 
 
 class GovernedStream(mitm_http.HttpStream):
     """One request and its answer."""
 
-    def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        """Tell a waiting hook of a lost client: mitmproxy only queues that while a hook runs."""
-        if self._paused and isinstance(event, mitm_http.RequestProtocolError):
-            wake = CLIENT_GONE.get(self.flow)
-            if wake is not None:
-                wake()
-        yield from super().handle_event(event)
+    dress: ClassVar[Dress]
+    body_limit_bytes: ClassVar[Callable[[], int]]
+    undressed: http.Request | None = None
+
+    def make_server_connection(self) -> layer.CommandGenerator[bool]:
+        """Dress the request for its way out, once there is a connection to send it on.
+
+        What mitmproxy does next is to send ``flow.request``, without leaving this generator;
+        ``state_consume_request_body`` puts the undressed one back before anybody else runs.
+        """
+        ready = yield from super().make_server_connection()
+        if ready:
+            self.undressed = self.flow.request
+            self.flow.request = type(self).dress(self.flow, self.flow.request)
+        return ready
+
+    def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, and the flow is left as everyone may see it."""
+        try:
+            yield from super().state_consume_request_body(event)
+        finally:
+            if self.undressed is not None:
+                self.flow.request = self.undressed
+                self.undressed = None
+
+    def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
+        """Refuse a body that grows over the limit; answers are bounded where they are read."""
+        if request and len(self.request_body_buf) > type(self).body_limit_bytes():
+            self.request_body_buf.clear()
+            self.client_state = self.state_drain_request
+            yield BodyTooLargeHook(self.flow)
+            yield from self.send_refusal()
+            return True
+        return False
 
     def state_wait_for_request_headers(
         self, event: mitm_http.RequestHeaders
@@ -46,6 +110,7 @@ class GovernedStream(mitm_http.HttpStream):
         it: several take an early answer for an error of the framing layer.
         """
         yield from super().state_wait_for_request_headers(event)
+        STREAMS[self.flow] = self
         refused = (
             self.client_state == self.state_consume_request_body
             and self.flow.response is not None
@@ -72,23 +137,19 @@ class GovernedStream(mitm_http.HttpStream):
         yield from self.send_response()
 
 
-def governed_layer(dress: Dress) -> type[mitm_http.HttpLayer]:
-    """The HTTP layer class whose outgoing requests are dressed by ``dress(flow, request)``."""
+def governed_layer(dress: Dress, body_limit_bytes: Callable[[], int]) -> type[mitm_http.HttpLayer]:
+    """The HTTP layer class whose requests leave as ``dress(flow, request)`` makes them."""
+
+    class Stream(GovernedStream):
+        pass
+
+    Stream.dress = staticmethod(dress)
+    Stream.body_limit_bytes = staticmethod(body_limit_bytes)
 
     class GovernedHttpLayer(mitm_http.HttpLayer):
         def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-            self.streams[stream_id] = GovernedStream(self.context.fork(), stream_id)
+            self.streams[stream_id] = Stream(self.context.fork(), stream_id)
             yield from self.event_to_child(self.streams[stream_id], events.Start())
-
-        def event_to_child(self, child: Any, event: Any) -> layer.CommandGenerator[None]:
-            outgoing = type(event) is mitm_http.RequestHeaders and not isinstance(
-                child, mitm_http.HttpStream
-            )
-            if outgoing and (stream := self.streams.get(event.stream_id)) is not None:
-                event = mitm_http.RequestHeaders(
-                    event.stream_id, dress(stream.flow, event.request), event.end_stream
-                )
-            yield from super().event_to_child(child, event)
 
     return GovernedHttpLayer
 
@@ -105,7 +166,8 @@ def fingerprint() -> dict[str, str]:
     """SHA-256 prefixes of the mitmproxy methods that these classes override or rely on."""
     pinned = {
         "HttpLayer.make_stream": mitm_http.HttpLayer.make_stream,
-        "HttpLayer.event_to_child": mitm_http.HttpLayer.event_to_child,
+        "HttpStream.make_server_connection": mitm_http.HttpStream.make_server_connection,
+        "HttpStream.check_body_size": mitm_http.HttpStream.check_body_size,
         "HttpStream.state_wait_for_request_headers": (
             mitm_http.HttpStream.state_wait_for_request_headers
         ),

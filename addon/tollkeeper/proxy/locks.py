@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mitmproxy import ctx, exceptions
@@ -19,6 +19,7 @@ LOCKED: Mapping[str, Any] = {
     "validate_inbound_headers": True,
     "connection_strategy": "lazy",  # nothing is dialled before the policy was asked
     "upstream_cert": False,
+    "body_size_limit": None,  # ours is the policy's, answered in the provider's words
     "store_streamed_bodies": False,
     "onboarding": False,
     "block_global": True,
@@ -39,20 +40,11 @@ LOCKED: Mapping[str, Any] = {
 }
 """Option to its only value. Sources: ``ground`` measurements named in the README's security page."""
 
-PINNED = (
-    "mode",
-    "listen_host",
-    "listen_port",
-    "confdir",
-    "ssl_verify_upstream_trusted_ca",
-    "ssl_verify_upstream_trusted_confdir",
-    "client_certs",
-    "certs",
-    "body_size_limit",
-    "tcp_timeout",
-    "http2",
-)
-"""Options that keep the value that ``serve`` gave them."""
+MODES = ("regular", "upstream:")
+"""Modes in which every request comes in by a CONNECT or with credentials of its own."""
+
+DISPLAY = ("view_", "console_", "web_columns", "content_view_", "flow_detail", "dumper_")
+"""Beginnings of the options that only change what is shown; while the proxy runs no other changes."""
 
 DANGEROUS_PREFIXES = ("emudhra",)
 """mitmproxy 12.3 options that mint from a CA whose private key is public."""
@@ -61,9 +53,14 @@ DANGEROUS_PREFIXES = ("emudhra",)
 class Locks:
     """Refuses every change of a locked option; mitmproxy then rolls the change back."""
 
-    def __init__(self) -> None:
-        """Nothing is pinned until the proxy runs."""
-        self.pinned: dict[str, Any] | None = None
+    def __init__(self, *, leave: Collection[str] = ()) -> None:
+        """Nothing is pinned until the proxy runs.
+
+        Args:
+            leave: Locked options that keep the value which they have then, whatever it is.
+        """
+        self.locked = {name: value for name, value in LOCKED.items() if name not in leave}
+        self.pinned: dict[str, Any] = {}
 
     def configure(self, updated: set[str]) -> None:
         """Check what was changed.
@@ -72,16 +69,22 @@ class Locks:
             OptionsError: With the option's name and the only value it may have.
         """
         for name in updated:
-            if name.startswith(DANGEROUS_PREFIXES) and getattr(ctx.options, name):
+            value = getattr(ctx.options, name)
+            if name.startswith(DANGEROUS_PREFIXES) and value:
                 raise exceptions.OptionsError(f"Tollkeeper does not run with {name}.")
-            if name in LOCKED and getattr(ctx.options, name) != LOCKED[name]:
-                raise exceptions.OptionsError(f"Tollkeeper keeps {name} at {LOCKED[name]!r}.")
-            if self.pinned and name in self.pinned:
-                if getattr(ctx.options, name) != self.pinned[name]:
-                    raise exceptions.OptionsError(
-                        f"Tollkeeper keeps {name} at {self.pinned[name]!r} while it runs."
-                    )
+            if name == "mode" and not all(mode.startswith(MODES) for mode in value):
+                raise exceptions.OptionsError("Tollkeeper runs in the modes regular and upstream.")
+            if name in self.locked and value != self.locked[name]:
+                raise exceptions.OptionsError(f"Tollkeeper keeps {name} at {self.locked[name]!r}.")
+            if name in self.pinned and value != self.pinned[name]:
+                raise exceptions.OptionsError(
+                    f"Tollkeeper keeps {name} at {self.pinned[name]!r} while it runs."
+                )
 
     def running(self) -> None:
-        """From now on the pinned options stay as they are."""
-        self.pinned = {name: getattr(ctx.options, name) for name in PINNED}
+        """From now on options stay as they are, except for those that only show things."""
+        self.pinned = {
+            name: getattr(ctx.options, name)
+            for name in ctx.options.keys()  # noqa: SIM118 - mitmproxy's options are no mapping
+            if not name.startswith(DISPLAY)
+        }

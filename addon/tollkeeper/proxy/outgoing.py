@@ -90,19 +90,24 @@ class Outgoing:
     def _fields(wardrobe: Wardrobe, request: http.Request) -> list[tuple[bytes, bytes]]:
         own = iter(wardrobe.headers)
         if not wardrobe.strip:
-            return [next(own) if v == NOTE else (n, v) for n, v in request.headers.fields]
+            return [next(own, one) if is_noted(*one) else one for one in request.headers.fields]
         if wardrobe.inject is None:
-            return [(n, v) for n, v in request.headers.fields if v != NOTE]
+            return [one for one in request.headers.fields if not is_noted(*one)]
         name, value = wardrobe.inject
         fields: list[tuple[bytes, bytes]] = []
         put = False
         for field_name, field_value in request.headers.fields:
-            if field_value != NOTE:
+            if not is_noted(field_name, field_value):
                 fields.append((field_name, field_value))
             elif field_name.lower() == name.encode() and not put:
                 fields.append((field_name, value.encode()))
                 put = True
         return fields if put else [*fields, (name.encode(), value.encode())]
+
+
+def is_noted(name: bytes, value: bytes) -> bool:
+    """Whether a credential stood here; an agent may send the note's words in any other header."""
+    return value == NOTE and name.lower().decode("latin-1") in facts.credential_headers()
 
 
 def _is_credential(part: str) -> bool:

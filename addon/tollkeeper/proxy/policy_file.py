@@ -81,7 +81,10 @@ class PolicyFile:
             self._take(await asyncio.to_thread(self._load))
         except PolicyError as error:
             self.broken = str(error)
-            log.error("The policy was not reloaded, the last good one stays in force:\n%s", error)
+        if self.broken:
+            log.error(
+                "The policy was not reloaded, the last good one stays in force:\n%s", self.broken
+            )
         else:
             log.info("Policy reloaded from %s", self.path)
         return True

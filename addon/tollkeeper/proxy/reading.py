@@ -51,13 +51,15 @@ def undo(raw: bytes, encoding: str, limit_bytes: int) -> bytes:
     try:
         match encoding:
             case "gzip" | "x-gzip":
-                body = zlib.decompressobj(16 + zlib.MAX_WBITS).decompress(raw, limit_bytes + 1)
+                body, whole = inflate(raw, 16 + zlib.MAX_WBITS, limit_bytes + 1)
             case "deflate":
-                body = zlib.decompressobj().decompress(raw, limit_bytes + 1)
+                body, whole = inflate(raw, zlib.MAX_WBITS, limit_bytes + 1)
             case "zstd":
-                body = zstandard.ZstdDecompressor().stream_reader(raw).read(limit_bytes + 1)
+                body, whole = unpack(raw, limit_bytes + 1)
             case "br":
-                body = brotli.Decompressor().process(raw, output_buffer_limit=limit_bytes + 1)
+                undone = brotli.Decompressor()
+                body = undone.process(raw, output_buffer_limit=limit_bytes + 1)
+                whole = undone.is_finished()
             case _:
                 raise WireError(
                     f"Content-Encoding {encoding!r} is not read; send gzip, deflate, br, zstd or none."
@@ -66,7 +68,45 @@ def undo(raw: bytes, encoding: str, limit_bytes: int) -> bytes:
         raise WireError(f"The body is not valid {encoding}.") from error
     if len(body) > limit_bytes:
         raise WireError(f"The decoded body has more than {limit_bytes} bytes.")
+    if not whole:
+        raise WireError(f"The body is not exactly one whole {encoding} stream.")
     return body
+
+
+def inflate(raw: bytes, window_bits: int, most_bytes: int) -> tuple[bytes, bool]:
+    """Up to ``most_bytes`` of one zlib stream, and whether it was all of ``raw`` and whole.
+
+    A second stream behind the first would be read by some servers and not by others.
+    """
+    undone = zlib.decompressobj(window_bits)
+    body = undone.decompress(raw, most_bytes)
+    return body, undone.eof and not undone.unused_data
+
+
+def unpack(raw: bytes, most_bytes: int) -> tuple[bytes, bool]:
+    """As ``inflate``, of one zstd frame."""
+    with zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=False) as undone:
+        body = undone.read(most_bytes)
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    if len(body) < most_bytes:
+        frame.decompress(raw)
+    return body, frame.eof and not frame.unused_data
+
+
+def likeness(request: http.Request) -> tuple[object, ...]:
+    """All of a request that leaves, for comparing what was judged with what is about to be sent."""
+    trailers = request.trailers
+    return (
+        request.method,
+        request.scheme,
+        request.host,
+        request.port,
+        request.authority,
+        request.path,
+        request.headers.fields,
+        trailers.fields if trailers else None,
+        request.raw_content,
+    )
 
 
 def strip_control_headers(flow: http.HTTPFlow) -> dict[str, str]:

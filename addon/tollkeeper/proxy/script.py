@@ -1,8 +1,8 @@
 """For people who run mitmproxy themselves: ``mitmdump -s "$(tollkeeper script)"``.
 
-Weaker than ``tollkeeper up``: mitmproxy reloads a script whenever its file changes, and a broken edit
-would remove it; other scripts may run beside it. What can be set safely is set, what is dangerous and
-was asked for on the command line is refused.
+Weaker than ``tollkeeper up``: other scripts may run beside it, and mitmproxy's console and web
+interface keep commands that ours leaves out. What can be set safely is set; what is dangerous and was
+asked for on the command line stops mitmproxy with a sentence that names it.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ from mitmproxy import ctx
 from mitmproxy.addonmanager import Loader
 
 from tollkeeper.home import Home
-from tollkeeper.proxy.locks import LOCKED
-from tollkeeper.proxy.serve import our_addons, station_for
+from tollkeeper.proxy.locks import LOCKED, Locks
+from tollkeeper.proxy.serve import SILENCE_SECONDS, our_addons, station_for
 from tollkeeper.proxy.tunnels import Trust
 
 STATION = station_for(Home.default(), None)
+
+SET = ("connection_strategy", "upstream_cert", "rawtcp", "onboarding")
+"""Locked options whose value is not mitmproxy's own; nobody asks for the others by accident."""
 
 
 class Settings:
     """Sets mitmproxy's options as a governed proxy needs them."""
 
     def load(self, loader: Loader) -> None:
-        """Before the locks look at them; ``scripts`` is how we got here."""
+        """Before the locks look at them."""
         ctx.options.update_known(
-            **{
-                name: value
-                for name, value in LOCKED.items()
-                if name in ("connection_strategy", "upstream_cert", "rawtcp", "onboarding")
-            }
+            **{name: LOCKED[name] for name in SET},
+            listen_host=ctx.options.listen_host or "127.0.0.1",
+            tcp_timeout=SILENCE_SECONDS,
         )
 
 
-addons = [Settings(), *our_addons(STATION), Trust(STATION)]
+# ``scripts`` is how we got here: it keeps the value that the command line gave it.
+addons = [Settings(), *our_addons(STATION, Locks(leave=("scripts",))), Trust(STATION)]

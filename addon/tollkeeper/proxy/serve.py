@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import time
@@ -83,6 +84,25 @@ WEB_ADDONS_REMOVED = (
 )
 """What mitmweb brings along and a governed proxy must not have: a web token is no operator."""
 
+WEB_COMMANDS_KEPT = (
+    "commands.history.",
+    "eventstore.clear",
+    "flow.comment",
+    "flow.kill",
+    "flow.mark",
+    "proxyserver.active_connections",
+    "set",
+    "view.clear",
+    "view.filter.",
+    "view.flows.remove",
+    "view.flows.resolve",
+    "view.focus.",
+    "view.order",
+    "view.properties.",
+    "view.settings.",
+)
+"""Beginnings of the commands that only show things; ``options.reset`` would pass by our locks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Listening:
@@ -117,11 +137,11 @@ def station_for(home: Home, policy: Path | None) -> Station:
     return Station(home=home, ledger=ledger, policy_file=policy_file, owner=owner)
 
 
-def our_addons(station: Station) -> list[Any]:
+def our_addons(station: Station, locks: Locks | None = None) -> list[Any]:
     """Ours, in order: options first, then who, where, what, and what happens by itself."""
     outgoing, room, doorkeeper = Outgoing(), WaitingRoom(station), Doorkeeper(station)
     return [
-        Locks(),
+        locks or Locks(),
         doorkeeper,
         Tunnels(station, outgoing.dress),
         Enforcer(station, doorkeeper, outgoing, room),
@@ -132,7 +152,7 @@ def our_addons(station: Station) -> list[Any]:
 def make_options(station: Station, host: str, port: int) -> options.Options:
     """mitmproxy's options as a governed proxy needs them."""
     policy = station.policy_file.policy
-    made = options.Options(
+    return options.Options(
         listen_host=host,
         listen_port=port,
         confdir=str(station.home.ca),
@@ -141,14 +161,12 @@ def make_options(station: Station, host: str, port: int) -> options.Options:
             merged_roots(policy.upstream_trust) if policy.upstream_trust else None
         ),
     )
-    return made
 
 
 def settle_options(made: options.Options, station: Station) -> None:
     """What only exists once the addons are there."""
     made.update_known(
         **{name: value for name, value in LOCKED.items() if name in made},
-        body_size_limit=str(station.policy_file.policy.body_limit_bytes + 1024),
         tcp_timeout=SILENCE_SECONDS,
     )
 
@@ -178,21 +196,38 @@ def with_web(made: options.Options, station: Station, port: int) -> master.Maste
     """mitmweb on loopback, without the addons and commands that could disarm us."""
     made_master = WebMaster(made, with_termlog=False)
     for name in WEB_ADDONS_REMOVED:
-        addon = made_master.addons.get(name)
-        if addon is not None:
-            forget_commands(made_master, addon)
-            made_master.addons.remove(addon)
+        leave_out(made_master, name)
     insert_before(made_master, "nextlayer", our_addons(station))
     made_master.addons.add(Trust(station))
+    keep_commands(made_master)
     inspector.install()
-    made.update(web_host="127.0.0.1", web_port=port, web_open_browser=False)
+    inspector.lock(made_master.app)
+    made.update(web_host="127.0.0.1", web_port=port or free_port(), web_open_browser=False)
     return made_master
 
 
-def forget_commands(made_master: master.Master, addon: Any) -> None:
-    """Take an addon's commands out of the command bar and mitmweb's API."""
+def free_port() -> int:
+    """A free port on loopback: mitmweb would show ``0`` in its own address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        number: int = probe.getsockname()[1]
+        return number
+
+
+def leave_out(made_master: master.Master, name: str) -> None:
+    """Take out an addon that never ran; its ``done`` may be async and has nothing to end."""
+    manager = made_master.addons
+    addon = manager.get(name)
+    if addon is None:
+        return
+    manager.chain = [one for one in manager.chain if one is not addon]
+    del manager.lookup[name]
+
+
+def keep_commands(made_master: master.Master) -> None:
+    """Leave only harmless commands to the command bar and mitmweb's API."""
     commands = made_master.commands.commands
-    for name in [n for n, c in commands.items() if getattr(c.func, "__self__", None) is addon]:
+    for name in [name for name in commands if not name.startswith(WEB_COMMANDS_KEPT)]:
         del commands[name]
 
 
@@ -273,11 +308,9 @@ async def run(
     settle_options(made, station)
     CachedDispatch.install(made_master.addons)
     policy = station.policy_file.policy
-    station.ledger.record(
-        "policy_loaded",
-        station.owner,
-        {"digest": policy.digest, "mode": str(policy.mode)},
-        station.now_ns(),
+    loaded = {"digest": policy.digest, "mode": str(policy.mode)}
+    await station.write(
+        lambda: station.ledger.record("policy_loaded", station.owner, loaded, station.now_ns())
     )
     if threading.current_thread() is threading.main_thread():
         loop = asyncio.get_running_loop()

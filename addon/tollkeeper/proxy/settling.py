@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceSheet
 from tollkeeper.domain import Basis, Call, Decision, Outcome, Settlement, Usage
+from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.spool import append
 from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.station import Station
+
+log = logging.getLogger(__name__)
 
 NOT_SENT = Settlement(Outcome.NOT_SENT, Basis.MEASURED, 0)
 """No byte reached the provider: everything is given back."""
@@ -84,6 +92,80 @@ def reserved(decision: Decision, sheet: PriceSheet | None, status: int | None) -
     """The whole reservation, because nothing better is known."""
     cost = decision.reserve_nano_usd if sheet else None
     return Settlement(Outcome.CUT, Basis.RESERVED, cost, status=status)
+
+
+class Books:
+    """What an enforcer writes besides admissions; what cannot reach the ledger goes to the spool."""
+
+    def __init__(self, station: Station) -> None:
+        """Keep the station."""
+        self.station = station
+
+    async def settle(self, call: str, made: Settlement) -> None:
+        """Resolve a reservation, however long other processes write.
+
+        Raises:
+            LedgerError: When neither the ledger nor the spool takes it.
+        """
+        ledger, now_ns = self.station.ledger, self.station.now_ns()
+        try:
+            await self.station.write(lambda: ledger.settle(call, made, now_ns))
+        except LedgerError as error:
+            log.warning("A settlement went to the spool: %s", error)
+            spool(self.station.spool, call, made, now_ns)
+        except asyncio.CancelledError:
+            spool(self.station.spool, call, made, now_ns)
+            raise
+
+    async def let_go(self, call: str) -> None:
+        """A held call that nobody waits for any more gives back what it reserved."""
+        ledger, now_ns = self.station.ledger, self.station.now_ns()
+        try:
+            await self.station.write(lambda: ledger.leave(call, now_ns))
+        except LedgerError:
+            spool(self.station.spool, call, NOT_SENT, now_ns)
+
+    def settle_now(self, call: str, made: Settlement) -> None:
+        """As ``settle``, in the middle of a fault: nothing is awaited, and nothing is raised."""
+        ledger, now_ns = self.station.ledger, self.station.now_ns()
+        self._keep(
+            lambda: ledger.settle(call, made, now_ns),
+            lambda: spool(self.station.spool, call, made, now_ns),
+        )
+
+    def let_go_now(self, call: str) -> None:
+        """As ``let_go``, in the middle of a fault."""
+        ledger, now_ns = self.station.ledger, self.station.now_ns()
+        self._keep(
+            lambda: ledger.leave(call, now_ns),
+            lambda: spool(self.station.spool, call, NOT_SENT, now_ns),
+        )
+
+    def note(self, kind: str, actor: str, data: Mapping[str, object]) -> None:
+        """One audit record outside an admission.
+
+        Raises:
+            LedgerError: When neither the ledger nor the spool takes it.
+        """
+        now_ns = self.station.now_ns()
+        try:
+            self.station.ledger.record(kind, actor, data, now_ns)
+        except LedgerError:
+            append(self.station.spool, {"kind": kind, "actor": actor, "data": data}, now_ns)
+
+    def note_now(self, kind: str, actor: str, data: Mapping[str, object]) -> None:
+        """As ``note``, in the middle of a fault."""
+        self._keep(lambda: self.note(kind, actor, data), lambda: None)
+
+    @staticmethod
+    def _keep(write: Callable[[], Any], instead: Callable[[], None]) -> None:
+        for way in (write, instead):
+            try:
+                way()
+            except LedgerError as error:
+                log.warning("A record could not be kept: %s", error)
+            else:
+                return
 
 
 def spool(folder: Path, call: str, made: Settlement, now_ns: int) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -14,16 +12,13 @@ from weakref import WeakKeyDictionary
 
 from mitmproxy import connection
 
-from tollkeeper.domain import NS_PER_SECOND, Principal, Provider, Reason
-from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.domain import Principal, Provider, Reason
 from tollkeeper.home import Home
+from tollkeeper.proxy.writer import Writer
 
 if TYPE_CHECKING:
     from tollkeeper.ledger.sqlite import SqliteLedger
     from tollkeeper.proxy.policy_file import PolicyFile
-
-LEDGER_PATIENCE_NS = 5 * NS_PER_SECOND
-"""How long a write waits for other processes; SQLite's own customary busy timeout."""
 
 
 @dataclass(slots=True)
@@ -57,8 +52,12 @@ class Station:
     policy_file: PolicyFile
     owner: str
     callers: WeakKeyDictionary[connection.Client, Caller] = field(default_factory=WeakKeyDictionary)
+    writer: Writer = field(init=False)
     turned_away: Counter[str] = field(default_factory=Counter)
     """Refusals before a principal was known, by cause; housekeeping records them in one go."""
+
+    def __post_init__(self) -> None:
+        self.writer = Writer(self.ledger)
 
     @property
     def spool(self) -> Path:
@@ -71,18 +70,11 @@ class Station:
         return time.time_ns()
 
     async def write[T](self, work: Callable[[], T]) -> T:
-        """Run one ledger transaction without ever blocking the event loop on another process.
+        """Run one ledger verb; what other flows want to write at this moment shares its transaction.
+
+        The event loop is never blocked on another process, and the answer comes after the commit.
 
         Raises:
             LedgerError: When the ledger stayed locked for ``LEDGER_PATIENCE_NS`` or is broken.
         """
-        deadline = time.monotonic_ns() + LEDGER_PATIENCE_NS
-        pause = 0.0005
-        while True:
-            try:
-                return work()
-            except LedgerBusy as busy:
-                if time.monotonic_ns() > deadline:
-                    raise LedgerError("The ledger stayed locked by another process.") from busy
-            await asyncio.sleep(pause * (0.5 + random.random()))  # noqa: S311 - jitter, no secret
-            pause = min(pause * 1.5, 0.02)
+        return await self.writer.write(work)

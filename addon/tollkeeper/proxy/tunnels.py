@@ -47,15 +47,32 @@ class Tunnels:
     def __init__(self, station: Station, dress: Dress) -> None:
         """Keep the station and how outgoing requests are dressed."""
         self.station = station
-        self.layer = governed_layer(dress)
+        self.layer = governed_layer(dress, self.body_limit_bytes)
         self.names: dict[str, tuple[str, int]] = {}
+
+    def body_limit_bytes(self) -> int:
+        """As the policy in force has it."""
+        return self.station.policy_file.policy.body_limit_bytes
 
     # -------------------------------------------------------------------------- layers
 
     def next_layer(self, nextlayer: layer.NextLayer) -> None:
+        """Choose a layer; where that breaks the connection is closed, not left to mitmproxy's choice."""
+        try:
+            self.choose_layer(nextlayer)
+        except exceptions.AddonHalt:
+            raise
+        except BaseException:
+            nextlayer.layer = RefuseTunnel(nextlayer.context)
+            raise
+
+    def choose_layer(self, nextlayer: layer.NextLayer) -> None:
         """Relay an undecrypted tunnel; re-class every fresh HTTP layer.
 
         mitmproxy's own choice is asked for here, because the layer it makes starts right after.
+
+        Raises:
+            AddonHalt: While more bytes are needed, so that nobody else chooses.
         """
         caller = self.station.callers.get(nextlayer.context.client)
         if caller is not None and not caller.decrypted:
@@ -154,7 +171,7 @@ class Tunnels:
 class Trust:
     """Trusts a provider's extra root, for that provider's connections alone.
 
-    Stands behind mitmproxy's ``TlsConfig``, which makes the connection object.
+    The connection object is mitmproxy's ``TlsConfig``'s; where we stand before it, it is asked first.
     """
 
     def __init__(self, station: Station) -> None:
@@ -165,7 +182,11 @@ class Trust:
         """Swap the context before the handshake; name and verification stay as they were set."""
         policy = self.station.policy_file.policy
         provider = self.station.policy_file.provider_of(tls_start.conn.sni or "")
-        if tls_start.ssl_conn is None or provider is None or provider.trust is None:
+        if provider is None or provider.trust is None:
+            return
+        if tls_start.ssl_conn is None:
+            ctx.master.addons.get("tlsconfig").tls_start_server(tls_start)
+        if tls_start.ssl_conn is None:
             return
         tls_start.ssl_conn.set_context(trusting_context(provider, policy.upstream_trust))
 

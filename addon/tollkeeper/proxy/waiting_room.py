@@ -15,7 +15,7 @@ from enum import StrEnum
 from mitmproxy import http
 
 from tollkeeper.errors import LedgerError
-from tollkeeper.proxy.layers import CLIENT_GONE
+from tollkeeper.proxy.layers import when_client_leaves
 from tollkeeper.proxy.station import Station
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ class WaitingRoom:
         """Hold one flow until its approval is decided, its window ends or its client leaves."""
         future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
         self.waiting[approval].add(future)
-        CLIENT_GONE[flow] = waker(future, Wake.GONE)
+        when_client_leaves(flow, waker(future, Wake.GONE))
         if self.looker is None:
             self.looker = asyncio.create_task(self.look_while_any_waits())
         try:
@@ -54,7 +54,6 @@ class WaitingRoom:
         except TimeoutError:
             return Wake.WINDOW
         finally:
-            CLIENT_GONE.pop(flow, None)
             self.waiting[approval].discard(future)
             if not self.waiting[approval]:
                 del self.waiting[approval]
@@ -64,12 +63,19 @@ class WaitingRoom:
         try:
             unread = True
             while self.waiting:
-                unread = self.station.ledger.changed() or unread
-                if unread:
-                    unread = not self.look()
+                unread = self.look_if_changed(unread=unread)
                 await asyncio.sleep(LOOK_SECONDS)
         finally:
             self.looker = None
+
+    def look_if_changed(self, *, unread: bool) -> bool:
+        """One round of looking; whether something remains to be read."""
+        try:
+            unread = self.station.ledger.changed() or unread
+        except LedgerError:
+            log.exception("The ledger could not be asked whether it changed")
+            return True
+        return not self.look() if unread else False
 
     def look(self) -> bool:
         """Wake everybody whose approval is no longer open; False when the ledger would not say.

@@ -1,0 +1,84 @@
+"""One governed request on its way, and what it is told when the house itself is at fault."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from functools import cache
+
+from mitmproxy import http
+
+from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.domain import Admission, Call, Code, Dialect, Effect, Policy, Reason
+from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.station import Caller
+from tollkeeper.wire import route
+from tollkeeper.wire.dialect import Endpoint
+from tollkeeper.wire.refusal import refusal, status_of
+
+
+@dataclass(slots=True)
+class Passage:
+    """One governed request on its way, from its headers to its settlement.
+
+    Attributes:
+        said: What the agent said of itself in control headers: step, priority …
+        judged: The request as it was when it was judged; nothing else may leave.
+        admission: What was decided; settled when ``settled`` is True.
+        answer: The meter of the answer that is being passed on.
+        lost: The answer could not be followed, so our refusal takes its place.
+    """
+
+    caller: Caller
+    said: dict[str, str] = field(default_factory=dict)
+    family: str = "other"
+    endpoint: Endpoint | None = None
+    call: Call | None = None
+    sheet: PriceSheet | None = None
+    policy: Policy | None = None
+    judged: tuple[object, ...] = ()
+    admission: Admission | None = None
+    answer: Answer | None = None
+    usage_spliced: bool = False
+    settled: bool = False
+    lost: bool = False
+
+
+def fault_response(dialect: Dialect | None) -> http.Response:
+    """Our own fault, in a provider's words; mitmproxy writes into what it is given."""
+    status, reason, fields, body = fault_parts(dialect)
+    return http.Response(
+        http_version=b"HTTP/1.1",
+        status_code=status,
+        reason=reason,
+        headers=http.Headers(fields),
+        content=body,
+        trailers=None,
+        timestamp_start=time.time(),
+        timestamp_end=None,
+    )
+
+
+@cache
+def fault_parts(
+    dialect: Dialect | None,
+) -> tuple[int, bytes, tuple[tuple[bytes, bytes], ...], bytes]:
+    """What ``fault_response`` is made of, one a dialect."""
+    reason = Reason(
+        Effect.DENY,
+        Code.POLICY_UNAVAILABLE,
+        "tollkeeper",
+        "Tollkeeper could not decide about this call, so it was not forwarded. "
+        "The operator finds the cause in `tollkeeper logs`.",
+    )
+    made = refusal(dialect, reason, "none", stream=False, status=status_of(reason.code))
+    whole = http.Response.make(made.status, made.body, dict(made.headers))
+    return whole.status_code, whole.data.reason, whole.headers.fields, made.body
+
+
+def dialect_of(flow: http.HTTPFlow, passage: Passage) -> Dialect | None:
+    """In whose words to refuse this request; None at hosts that are no provider."""
+    provider = passage.caller.provider
+    if provider is None:
+        return None
+    return route.dialect_at(provider, flow.request.method, flow.request.path.partition("?")[0])
