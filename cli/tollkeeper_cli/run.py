@@ -57,7 +57,7 @@ def run(
         str | None, typer.Option(metavar="P", help="For rules: what it is worth.")
     ] = None,
     sla: Annotated[
-        str | None, typer.Option(metavar="T", help="For rules: how fast it must be.")
+        str | None, typer.Option(metavar="T", help="Kept with the run: how fast it must be.")
     ] = None,
     project: Annotated[
         str | None, typer.Option(metavar="P", help="For rules: what it is for.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from dataclasses import replace
 from weakref import WeakKeyDictionary
@@ -145,7 +144,7 @@ class Enforcer:
 
         try:
             passage.admission = await self.station.write(admit)
-        except asyncio.CancelledError:
+        except BaseException:
             # It may have been written already when the cancel came: then there is something to undo.
             passage.admission = made[0] if made else passage.admission
             raise

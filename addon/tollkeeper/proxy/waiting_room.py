@@ -46,8 +46,7 @@ class WaitingRoom:
         future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
         self.waiting[approval].add(future)
         when_client_leaves(flow, waker(future, Wake.GONE))
-        if self.looker is None:
-            self.looker = asyncio.create_task(self.look_while_any_waits())
+        self.look_after()
         try:
             async with asyncio.timeout(max(seconds, 0)):
                 return await future
@@ -58,15 +57,29 @@ class WaitingRoom:
             if not self.waiting[approval]:
                 del self.waiting[approval]
 
+    def look_after(self) -> None:
+        """Start the one task that looks, unless it runs or nobody waits."""
+        if self.looker is None and self.waiting:
+            self.looker = asyncio.create_task(self.look_while_any_waits())
+            self.looker.add_done_callback(self.looked)
+
+    def looked(self, ended: asyncio.Task[None]) -> None:
+        """Whatever ended the task: who waits is looked after again, a moment later if it broke."""
+        self.looker = None
+        if ended.cancelled():
+            return
+        if ended.exception() is None:
+            self.look_after()
+            return
+        log.error("Looking for verdicts broke", exc_info=ended.exception())
+        asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look_after)
+
     async def look_while_any_waits(self) -> None:
         """Look at the ledger whenever another process wrote to it."""
-        try:
-            unread = True
-            while self.waiting:
-                unread = self.look_if_changed(unread=unread)
-                await asyncio.sleep(LOOK_SECONDS)
-        finally:
-            self.looker = None
+        unread = True
+        while self.waiting:
+            unread = self.look_if_changed(unread=unread)
+            await asyncio.sleep(LOOK_SECONDS)
 
     def look_if_changed(self, *, unread: bool) -> bool:
         """One round of looking; whether something remains to be read."""
