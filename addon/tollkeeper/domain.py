@@ -266,6 +266,9 @@ class Account:
     starts_ns: int = 0
     resets_ns: int | None = None
 
+    def __hash__(self) -> int:
+        return hash((self.subject, self.starts_ns))  # without the window: enums hash slowly
+
 
 @dataclass(frozen=True, slots=True)
 class Balance:
@@ -341,6 +344,9 @@ class Decision:
         effect: ALLOW, HOLD or DENY; a CHANGE is an ALLOW whose ``changes`` are not empty.
         reasons: Strictest first; the first is what the client is told.
         subjects: On whom the call counts (agent, its team and ancestors, run).
+        rated: Those of the subjects that some layer limits by rpm or tpm: only their admissions are
+            kept, so that a rate newly written sees the minute before it only where one stood. None
+            for all.
         reserve_nano_usd: The worst case, pending on every subject from now on.
         bound_tokens: Input and output bound together, for tpm.
         worst_output_tokens: The output bound that was reserved.
@@ -362,6 +368,7 @@ class Decision:
     hold: HoldTerms | None = None
     consumes: str | None = None
     left_nano_usd: int | None = None
+    rated: tuple[str, ...] | None = None
 
 
 # -------------------------------------------------------------------------------------- policy

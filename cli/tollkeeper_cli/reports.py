@@ -102,8 +102,9 @@ def burn_nano_usd(ledger: Ledger, subject: str, since_ns: int) -> int:
     row = _one(
         ledger,
         "SELECT coalesce(sum(amount_nano_usd), 0) AS burnt FROM transfers"
-        " WHERE subject = ? AND booked_ns >= ? AND kind IN ('post', 'overrun')",
-        (subject, since_ns),
+        " WHERE id >= (SELECT min(first) FROM transfer_hours WHERE hour >= ?)"
+        " AND subject = ? AND booked_ns >= ? AND kind IN ('post', 'overrun')",
+        (since_ns // HOUR_NS, subject, since_ns),
     )
     return int(row["burnt"])
 

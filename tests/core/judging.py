@@ -55,6 +55,9 @@ class MemoryRateLog:
     def tokens_since(self, subject: str, after_ns: int) -> int:
         return sum(tokens for _, tokens in self.events_since(subject, after_ns))
 
+    def most_tokens_since(self, subject: str, after_ns: int) -> int:
+        return self.tokens_since(subject, after_ns)
+
     def events_since(self, subject: str, after_ns: int) -> Sequence[tuple[int, int]]:
         events = self.events[subject]
         return events[bisect_right(events, after_ns, key=lambda event: event[0]) :]

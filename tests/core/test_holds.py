@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from core.judging import NOW, SECOND, MemoryRateLog, judge, make_policy, make_rule, policy_for
+from tollkeeper.core.holds import MOST_OPEN_HOLDS
 from tollkeeper.domain import (
     Approval,
     Code,
@@ -44,6 +45,17 @@ def test_call_is_held_while_nobody_answered(found: Approval | None) -> None:
     assert decision.reasons[0].message == "Ask Ann first. (rule dear)"
     assert decision.reserve_nano_usd > 0
     assert decision.consumes is None
+
+
+def test_agent_with_a_full_inbox_is_refused_and_told_why() -> None:
+    last = held(None, open_holds=MOST_OPEN_HOLDS - 1)
+    refused = held(approval("open"), open_holds=MOST_OPEN_HOLDS)
+
+    assert last.effect is Effect.HOLD
+    assert (refused.effect, refused.reasons[0].code) == (Effect.DENY, Code.POLICY_DENIED)
+    assert refused.reasons[0].source == "rules.dear"
+    assert "100 calls of this agent wait for a person already" in refused.reasons[0].message
+    assert held(approval("approved"), open_holds=MOST_OPEN_HOLDS).effect is Effect.ALLOW
 
 
 def test_approved_call_passes_and_uses_the_approval_up() -> None:

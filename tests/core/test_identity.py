@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import base64
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -67,6 +69,16 @@ def test_call_ids_sort_by_time() -> None:
     assert early < late
     assert early.startswith("call_")
     assert len(early) == 5 + 26
+
+
+@given(st.integers(0, 2**48 - 1), st.binary(min_size=10, max_size=16))
+def test_call_id_is_the_base32_of_its_time_and_random_bytes(
+    milliseconds: int, random: bytes
+) -> None:
+    raw = milliseconds.to_bytes(6) + random[:10]
+    digits = base64.b32hexencode(raw).decode().rstrip("=").lower()
+
+    assert new_call_id(milliseconds * 1_000_000, random) == f"call_{digits}"
 
 
 def test_approval_id_is_ten_lower_base32_characters() -> None:

@@ -16,6 +16,7 @@ from core.judging import (
     make_standing,
     policy_for,
 )
+from tollkeeper.core.layers import Rules
 from tollkeeper.core.snapshot import RunRecord
 from tollkeeper.domain import (
     Account,
@@ -24,8 +25,30 @@ from tollkeeper.domain import (
     Limits,
     ModelAlias,
     Principal,
+    Rule,
     Window,
 )
+
+
+def test_rates_are_charged_where_some_layer_limits_calls_or_tokens_by_the_minute() -> None:
+    lineage = {"boss": Limits(tpm=10**9), "root": Limits(concurrent=9)}
+    policy = make_policy(members={"atlas": "research"}, teams={"research": Limits(rpm=9)})
+
+    decision = judge(policy=policy, standing=make_standing("atlas", "boss", "root", limits=lineage))
+
+    assert decision.rated == ("team:research", "agent:boss")
+    assert judge(policy=make_policy()).rated == ()
+    assert judge(policy=policy_for(PURSE)).rated == ()
+
+
+def test_rules_are_asked_in_their_order_and_only_about_what_is_known() -> None:
+    def rule(name: str, *fields: str) -> Rule:
+        return Rule(name, Effect.DENY, lambda facts: True, frozenset(fields))
+
+    rules = Rules([rule("a", "x"), rule("b"), rule("c", "x", "y"), rule("d", "x"), rule("e", "z")])
+
+    assert [one.name for one in rules.matching({"x": 1, "y": None})] == ["a", "b", "d"]
+    assert [one.name for one in rules.matching({"x": 0, "y": ""})] == ["a", "b", "c", "d"]
 
 
 def test_call_counts_on_its_agent_team_ancestors_and_run_each_once() -> None:

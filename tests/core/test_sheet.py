@@ -48,6 +48,20 @@ def test_cost_is_rounded_up_once() -> None:
     assert sheet.cost_nano_usd(Usage()) == 0
 
 
+@given(st.integers(0, 3_000_000), st.integers(0, 10_000), st.sampled_from([None, "priority"]))
+def test_quick_cost_of_plain_tokens_is_their_cost(
+    input_tokens: int, output_tokens: int, tier: str | None
+) -> None:
+    plain = flat_sheet(input=7, output=9, requests=3).tariff[STANDARD]
+    tariff = {STANDARD: (*plain, (200_000, DEARER)), "priority": ((0, DEARER),)}
+    sheet = PriceSheet("here", None, None, tariff, asked_tier=tier)
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+
+    for call in (make_call(), make_call(features=frozenset({"inference_geo"}))):
+        quick = sheet.plain_cost_nano_usd(input_tokens, output_tokens, call)
+        assert quick == sheet.cost_nano_usd(usage, call)
+
+
 def test_overlapping_parts_are_counted_dearest_first_and_never_beyond_the_whole() -> None:
     sheet = flat_sheet(input=100, audio_input=900, cache_read=10)
     usage = Usage(

@@ -1,9 +1,7 @@
 """Agent frameworks as their users install them, unchanged, with nothing but the environment.
 
-They pull in much, so they are not in the default environment: ``uv run --group clients pytest -m
-clients`` brings them along. ``TOLLKEEPER_CLIENTS_PYTHON`` names another interpreter to run them
-with, because the newest of them do not all go into one environment: litellm 1.106 wants openai 2,
-where pydantic-ai, agex and openai-agents want openai 3.
+They have an environment of their own, ``.venv-frameworks``; ``frameworks.txt`` says how it is made.
+``TOLLKEEPER_CLIENTS_PYTHON`` names the interpreter of another one.
 
 Measured with litellm 1.83.0 (openai 3.52.0) and 1.106.2 (openai 2.54.0), langchain-openai 1.7.3,
 pydantic-ai 2.68.0, agex 0.13.0, openai-agents 0.24.0 and smolagents 1.26.0: one request for each
@@ -21,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -32,8 +31,11 @@ from tollkeeper.simulator.lab import Lab
 
 pytestmark = pytest.mark.clients
 
-PYTHON = os.environ.get("TOLLKEEPER_CLIENTS_PYTHON", sys.executable)
-INSTALL = "get it with `uv sync --group clients` or name another TOLLKEEPER_CLIENTS_PYTHON"
+OWN = Path(__file__).parents[2] / ".venv-frameworks" / "bin" / "python"
+PYTHON = os.environ.get("TOLLKEEPER_CLIENTS_PYTHON") or str(OWN if OWN.exists() else sys.executable)
+INSTALL = (
+    "uv venv .venv-frameworks && uv pip install -p .venv-frameworks -r tests/e2e/frameworks.txt"
+)
 PATIENCE_SECONDS = 120
 NOTE = "not before Friday"
 
@@ -253,7 +255,7 @@ def is_there(package: str) -> bool:
 def need(package: str) -> None:
     """Skip, visibly, when the framework is not installed."""
     if not is_there(package):
-        pytest.skip(f"{PYTHON} has no {package}: {INSTALL}")
+        pytest.skip(f"{PYTHON} has no {package}. Get it: {INSTALL}")
 
 
 def said(process: subprocess.Popen[str], word: str) -> str:

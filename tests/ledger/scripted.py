@@ -57,6 +57,7 @@ class ScriptedCase:
     bound_input: int = 800
     bound_output: int = 200
     price_source: str | None = "scripted"
+    rated: tuple[str, ...] | None = None
     now_ns: int = T0
     saw: Snapshot | None = None
 
@@ -84,6 +85,7 @@ class ScriptedCase:
             bound_input_tokens=self.bound_input,
             bound_output_tokens=self.bound_output,
             price_source=self.price_source,
+            rated=self.rated,
         )
         if reasons:
             return replace(decision, effect=Effect.DENY)

@@ -116,6 +116,20 @@ def test_window_that_is_asked_for_late_counts_a_call_of_its_first_nanosecond(
     assert ledger.balance(hour) == Balance(0, 200, 2)
 
 
+def test_window_asked_for_late_counts_what_processes_with_other_clocks_booked(
+    ledger: SqliteLedger,
+) -> None:
+    times = [T0 + 2 * HOUR, T0 + HOUR - 1, T0 + 2 * HOUR + 1, T0 + HOUR, T0 + 3 * HOUR - 1]
+    for at_ns in times:
+        ledger.settle(ledger.admit(ScriptedCase(), PRINCIPAL, at_ns).id, measured(7), T0 + DAY)
+
+    for start in range(4):
+        hour = Account("agent:atlas", Window.HOUR, T0 + start * HOUR, T0 + (start + 1) * HOUR)
+        booked = sum(start == (at_ns - T0) // HOUR for at_ns in times)
+        assert ledger.balance(hour) == Balance(7 * booked, 0, booked)
+    assert verify(ledger) == []
+
+
 def test_window_begins_at_its_first_nanosecond_and_ends_before_its_last(
     ledger: SqliteLedger,
 ) -> None:

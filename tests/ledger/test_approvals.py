@@ -217,6 +217,30 @@ def test_unanswered_approval_lapses_for_those_who_wait_and_is_opened_anew_for_ot
     assert kinds(ledger).count("lapsed") == 1
 
 
+def test_open_holds_of_the_agent_are_counted_without_the_call_that_asks(
+    ledger: SqliteLedger,
+) -> None:
+    def asks(digest: str, again: str | None = None) -> tuple[str, int]:
+        case = ScriptedCase(hold=True, digest=digest)
+        admission = ledger.admit(case, PRINCIPAL, T0, again=again)
+        assert case.saw is not None
+        return admission.id, case.saw.open_holds
+
+    first, before_the_first = asks("one")
+    second, before_the_second = asks("one")
+    _, with_another_question = asks("two")
+    _, asked_again = asks("one", again=first)
+    ledger.leave(second, T0)
+    _, with_one_gone = asks("two")
+    ledger.leave(first, T0)
+    _, question_that_nobody_waits_for = asks("three")
+
+    assert (before_the_first, before_the_second, with_another_question) == (0, 1, 2)
+    assert asked_again == 2
+    assert with_one_gone == 2
+    assert question_that_nobody_waits_for == 3
+
+
 def test_lapse_is_seen_by_an_admission_before_housekeeping_comes(ledger: SqliteLedger) -> None:
     admission = held(ledger)
 

@@ -55,7 +55,6 @@ def tamper(folder: Path, *statements: str) -> None:
     connection.execute("PRAGMA ignore_check_constraints = ON")
     for trigger in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'"):
         connection.execute(f"DROP TRIGGER {trigger[0]}")
-    connection.execute("DROP INDEX resolved_once")
     for statement in statements:
         assert connection.execute(statement).rowcount > 0, statement
     connection.close()
@@ -97,6 +96,18 @@ TAMPERINGS = {
     "a balance is cut": (
         "DELETE FROM balances WHERE window = 'total' AND subject = 'team:research'",
         {"balance"},
+    ),
+    "a call in flight is forgotten": (
+        "UPDATE balances SET in_flight = 0 WHERE subject = 'agent:atlas' AND window = 'total'",
+        {"balance"},
+    ),
+    "the beginning of an hour is moved": (
+        "UPDATE transfer_hours SET first = first + 1",
+        {"hour"},
+    ),
+    "a transfer is put under a call that never was": (
+        "UPDATE transfers SET call = 'call_nowhere' WHERE kind = 'overrun'",
+        {"cost", "reservation"},
     ),
     "a credit is edited": (
         "UPDATE transfers SET amount_nano_usd = 51 WHERE kind = 'credit'",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -165,6 +166,20 @@ def test_reading_sees_one_moment_while_others_write(ledger: SqliteLedger, opener
 def test_wrong_question_is_an_error_in_one_sentence(ledger: SqliteLedger) -> None:
     with pytest.raises(LedgerError, match="no such table"):
         list(ledger.rows("SELECT * FROM nowhere"))
+
+
+def test_checkpoint_moves_the_log_into_the_database_while_it_is_in_use(
+    ledger: SqliteLedger, opener: Opener, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.db"
+
+    with ledger.transaction():
+        opener(busy_timeout_ms=0).checkpoint()
+    shutil.copy(tmp_path / "tollkeeper.db", copy)
+
+    moved = SqliteLedger(copy)
+    assert [agent.name for agent in moved.agents()] == ["atlas"]
+    moved.close()
 
 
 def test_closing_twice_is_no_error(opener: Opener) -> None:

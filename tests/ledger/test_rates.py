@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.scripted import (
+    ATLAS,
     MINUTE,
     NOT_SENT,
     PRINCIPAL,
     SECOND,
     T0,
+    TEAM_TODAY,
     ScriptedCase,
     measured,
     with_atlas,
@@ -31,7 +35,7 @@ def rate_log(ledger: SqliteLedger) -> RateLog:
     return case.saw.rates
 
 
-def admit(ledger: SqliteLedger, at_ns: int, tokens: int = 10, **script: int) -> str:
+def admit(ledger: SqliteLedger, at_ns: int, tokens: int = 10, **script: Any) -> str:
     case = ScriptedCase(bound_input=tokens, bound_output=0, now_ns=at_ns, **script)
     admission = ledger.admit(case, PRINCIPAL, at_ns)
     assert admission.effect is Effect.ALLOW
@@ -151,6 +155,50 @@ def test_held_call_that_is_settled_as_not_sent_takes_nothing_from_others(
     ledger.settle(held.id, NOT_SENT, T0)
 
     assert rate_log(ledger).tokens_since(SUBJECT, T0 - 1) == 50
+
+
+def test_only_who_is_under_a_rate_has_admissions_kept(ledger: SqliteLedger) -> None:
+    team = ("team:research",)
+    admit(ledger, T0, 500)
+    call = admit(ledger, T0 + 1, 5000, rated=team)
+    not_sent = admit(ledger, T0 + 2, 70, rated=team)
+    nobodys = admit(ledger, T0 + 3, 900, rated=())
+
+    for one in (call, nobodys):
+        ledger.settle(one, measured(1, input_tokens=300, output_tokens=40), T0 + SECOND)
+    ledger.settle(not_sent, NOT_SENT, T0 + SECOND)
+
+    log = rate_log(ledger)
+    assert list(log.events_since(SUBJECT, T0 - 1)) == [(T0, 500)]
+    assert list(log.events_since("team:research", T0 - 1)) == [(T0, 500), (T0 + 1, 340)]
+    assert log.tokens_since(SUBJECT, T0 - SECOND) == 500
+    assert log.tokens_since("team:research", T0 - SECOND) == 840
+    assert log.nth_newest_ns("team:research", 2) == T0
+
+
+def test_quick_answer_is_never_below_the_exact_one(ledger: SqliteLedger) -> None:
+    for tenth in range(30):
+        admit(ledger, T0 + tenth * SECOND // 10, 100)
+    log = rate_log(ledger)
+
+    for after_ns in range(T0 - MINUTE, T0 + 3 * SECOND, SECOND // 4):
+        exact = log.tokens_since(SUBJECT, after_ns)
+        assert exact <= log.most_tokens_since(SUBJECT, after_ns)
+
+
+def test_calls_in_flight_are_counted_whatever_else_is_known_of_the_subject(
+    ledger: SqliteLedger,
+) -> None:
+    first = admit(ledger, T0)
+    admit(ledger, T0 + 1, rated=())
+    ledger.admit(ScriptedCase(hold=True), PRINCIPAL, T0)
+    budgeted = ScriptedCase(budgets={ATLAS: 10**6, TEAM_TODAY: 10**6})
+    ledger.admit(budgeted, PRINCIPAL, T0 + 2)
+
+    assert budgeted.saw is not None
+    assert [budgeted.saw.rates.in_flight(one) for one in (SUBJECT, "team:research")] == [2, 2]
+    ledger.settle(first, measured(1), T0 + 3)
+    assert [rate_log(ledger).in_flight(one) for one in (SUBJECT, "agent:nobody")] == [2, 0]
 
 
 def test_tidying_drops_what_is_older_than_two_minutes_and_keeps_the_rest(

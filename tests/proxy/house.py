@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import logging
 import time
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 from mitmproxy import connection, http
-from mitmproxy.test import tflow, tutils
+from mitmproxy.test import taddons, tflow, tutils
 
 from tollkeeper.core import identity
 from tollkeeper.core.snapshot import AgentRecord, TokenRecord
@@ -240,6 +242,17 @@ def answered(
     }
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     return http.Response.make(status, content, told)
+
+
+@contextmanager
+def mitmproxy_context(*addons: Any) -> Iterator[taddons.context]:
+    """mitmproxy's test context; the log handlers that its master leaves behind go with it."""
+    before = list(logging.root.handlers)
+    with taddons.context(*addons) as made:
+        try:
+            yield made
+        finally:
+            logging.root.handlers[:] = before
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:

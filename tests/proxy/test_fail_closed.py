@@ -549,7 +549,7 @@ def test_guard_refuses_even_after_the_hook_cleared_the_refusal(
 def test_guard_has_a_bare_refusal_where_even_its_words_break(house: House) -> None:
     flow = house.flow()
     with suppress(RuntimeError):
-        Gate(wordless=True).http_connect(flow)
+        Gate(RuntimeError, wordless=True).http_connect(flow)
 
     assert flow.response.status_code == 503
 

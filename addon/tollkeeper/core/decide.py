@@ -130,7 +130,7 @@ class CallCase:
         self._known_stack: tuple[Standing, Stack] | None = None
         self.provider, self.model = resolve(policy, call)
         self.facts = self._known_facts()
-        self._early = [rule for rule in self._view.early_rules if rule.matches(self.facts)]
+        self._early = self._view.early_rules.matching(self.facts)
 
     # ------------------------------------------------------------------- what the ledger asks
 
@@ -179,7 +179,7 @@ class CallCase:
             reasons += quota_reasons(stack, snapshot.balances)
         holding = weighed.rules(Effect.HOLD)
         if holding:
-            reasons += hold_reasons(holding, snapshot.approval, self.now_ns)
+            reasons += hold_reasons(holding, snapshot.approval, self.now_ns, snapshot.open_holds)
         if call.metered and (not reasons or self.policy.mode is Mode.OBSERVE):
             reasons += self._rate_reasons(weighed, snapshot)
         if self.policy.mode is Mode.OBSERVE:
@@ -240,7 +240,7 @@ class CallCase:
         late: list[Rule] = []
         if self._view.late_rules:
             self._learn(snapshot, bounds, price, purses)
-            late = [rule for rule in self._view.late_rules if rule.matches(self.facts)]
+            late = self._view.late_rules.matching(self.facts)
         return Weighed(stack, purses, bounds, price, self._in_order(late))
 
     def _in_order(self, late: Sequence[Rule]) -> Sequence[Rule]:
@@ -288,6 +288,7 @@ class CallCase:
             reasons=tuple(reasons),
             changes=self._changes(bounds),
             subjects=weighed.stack.subjects if stands else (),
+            rated=weighed.stack.charged if stands else (),
             reserve_nano_usd=worst if stands else 0,
             bound_input_tokens=bounds.input_tokens or 0,
             bound_output_tokens=bounds.total_output_tokens(call) if call.metered else 0,

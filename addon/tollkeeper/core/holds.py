@@ -27,6 +27,10 @@ REJECTION_STICKS_NS: Final = 600 * NS_PER_SECOND
 """A rejection holds for the same call this long, so that a loop cannot wear a person out."""
 
 
+MOST_OPEN_HOLDS: Final = 100
+"""How many calls of one agent may wait for a person; nobody reads a longer inbox."""
+
+
 def terms_of(rules: Sequence[Rule]) -> HoldTerms:
     """How to keep the hold that these rules ask for: the first one names it, the shortest ends it."""
     return HoldTerms(min(rule.lapses_after_ns for rule in rules), rules[0].name)
@@ -45,8 +49,14 @@ def verdict_on(approval: Approval | None, now_ns: int) -> str:
     return "approved" if approval.state == "approved" else "ask"
 
 
-def hold_reasons(rules: Sequence[Rule], approval: Approval | None, now_ns: int) -> list[Reason]:
-    """The reasons that the hold rules make: none when a person approved."""
+def hold_reasons(
+    rules: Sequence[Rule], approval: Approval | None, now_ns: int, open_holds: int = 0
+) -> list[Reason]:
+    """The reasons that the hold rules make: none when a person approved.
+
+    Args:
+        open_holds: How many calls of this agent wait already.
+    """
     match verdict_on(approval, now_ns):
         case "approved":
             return []
@@ -59,6 +69,12 @@ def hold_reasons(rules: Sequence[Rule], approval: Approval | None, now_ns: int) 
                 "again."
             )
             return [_refused(rules[0], Code.APPROVAL_LAPSED, message)]
+    if open_holds >= MOST_OPEN_HOLDS:
+        message = (
+            f"{MOST_OPEN_HOLDS} calls of this agent wait for a person already (rule {rules[0].name})."
+            " Send this one again when some are answered."
+        )
+        return [_refused(rules[0], Code.POLICY_DENIED, message)]
     return [
         Reason(
             Effect.HOLD,

@@ -14,7 +14,7 @@ A child is under the layers of all its ancestors too, on the ancestors' own acco
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -52,6 +52,7 @@ _MOST_KNOWN: Final = 4096
 _MOST_VIEWS: Final = 8
 _CAPABILITIES: Final = ("scope", "models", "tools", "streaming", "vision", "reasoning", "strict")
 _RATES: Final = ("rpm", "tpm", "concurrent")
+_BY_MINUTE: Final = ("rpm", "tpm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,7 @@ class Stack:
         subjects: On whom the call counts.
         capable: Layers that limit what may be asked for.
         rated: Layers with a rate.
+        charged: The subjects of those that count calls or tokens by the minute.
         sized: Layers with a limit on the input.
         output_cap: The least of all output limits.
         clamp: Whether some layer lets the output limit shrink to what budgets hold and none forbids.
@@ -108,6 +110,7 @@ class Stack:
     subjects: tuple[str, ...]
     capable: tuple[Over, ...]
     rated: tuple[Over, ...]
+    charged: tuple[str, ...]
     sized: tuple[Over, ...]
     output_cap: int | None
     clamp: bool
@@ -120,6 +123,38 @@ class Stack:
     given: tuple[Limits, ...]
 
 
+class Rules:
+    """Rules in their order, by the facts that they read.
+
+    A rule that reads a fact nobody knows matches nothing, so that of many rules few are asked.
+    """
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        self._by_fields: dict[frozenset[str], list[tuple[int, Rule]]] = {}
+        for position, rule in enumerate(rules):
+            self._by_fields.setdefault(rule.fields, []).append((position, rule))
+
+    def __bool__(self) -> bool:
+        return bool(self._by_fields)
+
+    def matching(self, facts: Mapping[str, Any]) -> list[Rule]:
+        """Those that match."""
+        known = {name for name, value in facts.items() if value is not None}
+        found = [
+            one
+            for fields, rules in self._by_fields.items()
+            if fields <= known
+            for one in rules
+            if one[1].matches(facts)
+        ]
+        found.sort(key=_position)
+        return [rule for _, rule in found]
+
+
+def _position(one: tuple[int, Rule]) -> int:
+    return one[0]
+
+
 @dataclass(slots=True)
 class View:
     """A policy, with what is worth computing once for all its calls.
@@ -129,8 +164,8 @@ class View:
     """
 
     policy: Policy
-    early_rules: tuple[Rule, ...]
-    late_rules: tuple[Rule, ...]
+    early_rules: Rules
+    late_rules: Rules
     reads: frozenset[str]
     _stacks: dict[tuple[Any, ...], Stack] = field(default_factory=dict)
 
@@ -204,7 +239,7 @@ def view_of(policy: Policy) -> View:
         late = tuple(rule for rule in policy.rules if rule.fields & LATE_FACTS)
         early = tuple(rule for rule in policy.rules if not rule.fields & LATE_FACTS)
         reads = frozenset[str]().union(*(rule.fields for rule in policy.rules))
-        view = View(policy, early, late, reads)
+        view = View(policy, Rules(early), Rules(late), reads)
         if len(_views) >= _MOST_VIEWS:
             _views.clear()
         _views[id(policy)] = view
@@ -258,6 +293,7 @@ def _stacked(
         for window, limit in over.limits.requests.items()
     )
     since_ns, until_ns = window_bounds(Window.HOUR, now_ns, timezone)
+    by_minute = {o.layer.subject for o in layers if _limits_any(o.limits, _BY_MINUTE)}
     caps = [o.limits.max_output_tokens for o in layers if o.limits.max_output_tokens is not None]
     wishes = {over.limits.clamp for over in layers}
     aside = [over.limits.server_tools_nano_usd for over in layers]
@@ -265,6 +301,7 @@ def _stacked(
         subjects=subjects,
         capable=tuple(over for over in layers if _limits_any(over.limits, _CAPABILITIES)),
         rated=tuple(over for over in layers if _limits_any(over.limits, _RATES)),
+        charged=tuple(one for one in subjects if one in by_minute),
         sized=tuple(over for over in layers if over.limits.max_input_tokens is not None),
         output_cap=min(caps, default=None),
         clamp=True in wishes and False not in wishes,

@@ -12,7 +12,7 @@ from tollkeeper.core.layers import Line, Stack
 from tollkeeper.core.sheet import PriceSheet
 from tollkeeper.core.snapshot import History
 from tollkeeper.core.wording import listed, resets, usd
-from tollkeeper.domain import Account, Balance, Call, Code, Effect, Reason, Usage
+from tollkeeper.domain import Account, Balance, Call, Code, Effect, Reason
 
 LEAST_CLAMPED_TOKENS: Final = 16
 """The Responses API refuses a smaller limit, and no answer in fewer tokens is worth its input.
@@ -81,11 +81,9 @@ def price_of(
     worst = sheet.worst_cost_nano_usd(bounds.input_tokens, bounds.output_tokens, call, tools)
     if history is None:
         return Price(worst, worst, tools)
-    usage = Usage(
-        input_tokens=history.input_share_ppm * bounds.input_tokens // 1_000_000,
-        output_tokens=history.output_tokens,
-    )
-    return Price(worst, min(sheet.cost_nano_usd(usage, call), worst), tools)
+    likely_input = history.input_share_ppm * bounds.input_tokens // 1_000_000
+    likely = sheet.plain_cost_nano_usd(likely_input, history.output_tokens, call)
+    return Price(worst, min(likely, worst), tools)
 
 
 def clamped(

@@ -57,6 +57,8 @@ def _tpm(
         )
         return
     subject, after_ns = over.layer.subject, now_ns - WINDOW_NS
+    if rates.most_tokens_since(subject, after_ns) + bound_tokens <= limit:
+        return
     used = rates.tokens_since(subject, after_ns)
     if used + bound_tokens <= limit:
         return

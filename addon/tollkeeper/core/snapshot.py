@@ -90,10 +90,16 @@ class RateLog(Protocol):
     """The admissions of the last 60 seconds, read inside the transaction."""
 
     def nth_newest_ns(self, subject: str, n: int) -> int | None:
-        """When the n-th newest admission (1 is the newest) was, or None. O(log n)."""
+        """When the n-th newest admission (1 is the newest) was, or None. O(log n).
+
+        None also when it was a minute ago or more.
+        """
 
     def tokens_since(self, subject: str, after_ns: int) -> int:
         """Sum of tokens of admissions later than ``after_ns``."""
+
+    def most_tokens_since(self, subject: str, after_ns: int) -> int:
+        """No less than ``tokens_since``, and quickly known: most calls are far from their limit."""
 
     def events_since(self, subject: str, after_ns: int) -> Sequence[tuple[int, int]]:
         """``(at_ns, tokens)`` of admissions later than ``after_ns``, oldest first; only for denials."""
@@ -110,6 +116,8 @@ class Snapshot:
         balances: For every account that ``Case.accounts`` named. What this same call reserved
             before (a hold) is already taken out.
         approval: The newest approval with the case's digest that is not used up, or None.
+        open_holds: How many of this agent's calls wait for a person, besides this one; a question
+            that nobody waits for counts as one.
         billed_prefix: ``(digest, input_tokens)`` of the longest billed prefix known, or None.
     """
 
@@ -119,3 +127,4 @@ class Snapshot:
     approval: Approval | None = None
     billed_prefix: tuple[str, int] | None = None
     history: History | None = None
+    open_holds: int = 0

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import re2
 
 from tollkeeper.facts.tables import read_table
+
+AGENTS_REMEMBERED = 256
+"""Clients name themselves as they like, so the memory has a bound."""
 
 MAX_PATIENCE_SECONDS = 3600
 """What a client says of its own patience is believed up to here."""
@@ -79,7 +82,11 @@ def client_family(headers: Mapping[str, str]) -> str:
         headers: With lower-case names, or a mapping that does not mind the case.
     """
     agent = headers.get("user-agent", "")[:MAX_AGENT_CHARACTERS]
-    title = headers.get("x-title", "").lower()
+    return _family(agent, headers.get("x-title", "")[:MAX_AGENT_CHARACTERS].lower())
+
+
+@lru_cache(AGENTS_REMEMBERED)
+def _family(agent: str, title: str) -> str:
     for client in _clients():
         if title in client.titles or any(pattern.search(agent) for pattern in client.agents):
             return client.family

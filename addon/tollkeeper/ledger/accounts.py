@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import NamedTuple
 
-from tollkeeper.domain import Account, Balance
+from tollkeeper.domain import NS_PER_SECOND, Account, Balance
 from tollkeeper.errors import UsageError
 from tollkeeper.ledger.journal import Journal, append
 
@@ -31,14 +31,29 @@ CREDIT = """
 _BALANCE = "spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd"
 
 
-@dataclass(frozen=True, slots=True)
-class Pending:
+HOUR_NS = 3600 * NS_PER_SECOND
+
+
+class Pending(NamedTuple):
     """One subject's part of a reservation."""
 
     id: int
     subject: str
     amount_nano_usd: int
     booked_ns: int
+
+
+class Balances(NamedTuple):
+    """What stands on some accounts before a decision.
+
+    Attributes:
+        in_flight: By subject, of those that have a row for the total: who ever had a reservation.
+        last_ns: The latest reservation on any of them; 0 when there was none.
+    """
+
+    by_account: Mapping[Account, Balance] = {}
+    in_flight: Mapping[str, int] = {}
+    last_ns: int = 0
 
 
 class Accounts(Journal):
@@ -86,28 +101,43 @@ class Accounts(Journal):
 # ------------------------------------------------------------------ within a transaction
 
 
-def balances(connection: sqlite3.Connection, accounts: Sequence[Account]) -> dict[Account, Balance]:
-    """What stands on each; an account asked for the first time gets its row from the transfers."""
-    if not accounts:
-        return {}
+def balances(
+    connection: sqlite3.Connection, accounts: Sequence[Account], subjects: Iterable[str] = ()
+) -> Balances:
+    """What stands on each; an account asked for the first time gets its row from the transfers.
+
+    Args:
+        subjects: Who else it would be good to know of.
+    """
     keys = [_key(account) for account in accounts]
-    subjects = tuple({key[0] for key in keys})
-    rows = connection.execute(
-        f"SELECT subject, ends_ns, window, starts_ns, {_BALANCE} FROM balances"
-        f" WHERE subject IN ({_marks(subjects)}) AND ends_ns >= ?",
-        (*subjects, min(key[1] for key in keys)),
-    )
-    stored = {row[:4]: row[4:] for row in rows}
-    return {
-        account: Balance(*stored[key]) if key in stored else _opened(connection, account)
+    earliest = min([key[1] for key in keys], default=FOREVER)
+    asked = {*subjects, *[key[0] for key in keys]}
+    rows = connection.execute(_standing(len(asked)), (earliest, *asked)).fetchall()
+    stored = {row[:4]: row for row in rows}
+    found = {
+        account: Balance(*stored[key][6:]) if key in stored else _opened(connection, account)
         for account, key in zip(accounts, keys, strict=True)
     }
+    in_flight = {row[0]: row[4] for row in rows if row[2] == "total"}
+    return Balances(found, in_flight, max([row[5] for row in rows], default=0))
 
 
-def next_transfer(connection: sqlite3.Connection) -> int:
-    """The id that the next transfer will get."""
-    (last,) = connection.execute("SELECT max(id) FROM transfers").fetchone()
-    return (last or 0) + 1
+@cache
+def _standing(subjects: int) -> str:
+    return (
+        f"SELECT subject, ends_ns, window, starts_ns, in_flight, last_ns, {_BALANCE} FROM balances"
+        f" WHERE ends_ns >= ? AND subject IN ({_marks(subjects)})"
+    )
+
+
+def in_flight(connection: sqlite3.Connection, subject: str) -> int:
+    """How many calls of this subject are forwarded and not settled."""
+    row = connection.execute(
+        f"SELECT in_flight FROM balances WHERE subject = ? AND ends_ns = {FOREVER}"
+        " AND window = 'total' AND starts_ns = 0",
+        (subject,),
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def reserve(
@@ -115,109 +145,151 @@ def reserve(
     call: str,
     subjects: Sequence[str],
     amount_nano_usd: int,
-    first: int,
     now_ns: int,
+    *,
+    forwarded: bool,
+    before: Balances,
 ) -> None:
-    """One pending transfer on every subject, with consecutive ids from ``first`` on."""
+    """One pending transfer on every subject, with consecutive ids after the last.
+
+    Args:
+        forwarded: Whether the call goes out, so that it is in flight from now on.
+        before: What is known of some of the subjects, within this transaction.
+    """
     if not subjects:
         return
-    connection.executemany(
-        f"INSERT INTO balances VALUES (?, {FOREVER}, 'total', 0, 0, 0, 0, 0, 0)"
-        " ON CONFLICT DO NOTHING",
-        [(subject,) for subject in subjects],
-    )
-    connection.executemany(
-        "INSERT INTO transfers (id, call, subject, kind, amount_nano_usd, calls, booked_ns, at_ns)"
-        " VALUES (?, ?, ?, 'pending', ?, 1, ?, ?)",
-        [
-            (number, call, subject, amount_nano_usd, now_ns, now_ns)
-            for number, subject in enumerate(subjects, first)
-        ],
-    )
-    _move(connection, subjects, now_ns, reserved=amount_nano_usd, calls=1)
+    last = connection.execute(
+        _pending(len(subjects)), (call, amount_nano_usd, now_ns, *subjects)
+    ).lastrowid
+    hour = now_ns // HOUR_NS
+    if before.last_ns // HOUR_NS != hour:
+        connection.execute(
+            "INSERT INTO transfer_hours VALUES (?, ?) ON CONFLICT DO NOTHING",
+            (hour, (last or 0) - len(subjects) + 1),
+        )
+    slots = int(forwarded)
+    connection.execute(_move(len(subjects)), (0, amount_nano_usd, 1, slots, now_ns, *subjects))
+    new = [one for one in subjects if one not in before.in_flight]
+    if new:  # the others' totals were moved
+        connection.executemany(
+            f"INSERT INTO balances SELECT ?1, {FOREVER}, 'total', 0, 0, ?2, 1, 0, ?3, ?4"
+            " WHERE NOT EXISTS (SELECT 1 FROM balances WHERE subject = ?1 AND window = 'total')",
+            [(one, amount_nano_usd, now_ns, slots) for one in new],
+        )
 
 
-def pendings(
-    connection: sqlite3.Connection, reservation: int | None, subjects: int
-) -> list[Pending]:
-    """What is not resolved of so many consecutive pending transfers."""
-    if reservation is None:
+def pendings(connection: sqlite3.Connection, ids: range) -> list[Pending]:
+    """The pending transfers of these ids, in their order."""
+    if not ids:
         return []
     rows = connection.execute(
-        "SELECT id, subject, amount_nano_usd, booked_ns FROM transfers AS reservation"
-        " WHERE id BETWEEN ? AND ? AND kind = 'pending' AND NOT EXISTS"
-        " (SELECT 1 FROM transfers WHERE resolves = reservation.id)",
-        (reservation, reservation + subjects - 1),
-    )
+        "SELECT id, subject, amount_nano_usd, booked_ns FROM transfers"
+        " WHERE id >= ? AND id < ? AND kind = 'pending'",
+        (ids.start, ids.stop),
+    ).fetchall()
     return [Pending(*row) for row in rows]
 
 
 def post(
     connection: sqlite3.Connection,
     call: str,
-    reservations: Sequence[Pending],
+    pending: Sequence[Pending],
     cost_nano_usd: int,
     now_ns: int,
+    *,
+    forwarded: bool,
 ) -> None:
-    """Resolve with what was spent, in the windows of the admission; the excess as ``overrun``."""
-    rows: list[tuple[Any, ...]] = []
-    for pending in reservations:
-        posted = min(cost_nano_usd, pending.amount_nano_usd)
-        rows.append((call, pending.subject, "post", posted, pending.amount_nano_usd, 0,
-                     pending.id, pending.booked_ns, now_ns))  # fmt: skip
-        if cost_nano_usd > posted:
-            rows.append((call, pending.subject, "overrun", cost_nano_usd - posted, 0, 0,
-                         None, pending.booked_ns, now_ns))  # fmt: skip
-    _write_resolutions(connection, rows)
-    for booked_ns, released, subjects in _together(reservations):
-        _move(connection, subjects, booked_ns, spent=cost_nano_usd, reserved=-released)
+    """Resolve with what was spent, in the windows of the admission; the excess as ``overrun``.
 
-
-def void(
-    connection: sqlite3.Connection, call: str, reservations: Sequence[Pending], now_ns: int
-) -> None:
-    """Resolve as if it had never been: money and quota are given back."""
-    _write_resolutions(
-        connection,
-        [(call, p.subject, "void", 0, p.amount_nano_usd, -1, p.id, p.booked_ns, now_ns)
-         for p in reservations],
-    )  # fmt: skip
-    for booked_ns, released, subjects in _together(reservations):
-        _move(connection, subjects, booked_ns, reserved=-released, calls=-1)
-
-
-def _write_resolutions(connection: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> None:
-    connection.executemany(
-        "INSERT INTO transfers (call, subject, kind, amount_nano_usd, released_nano_usd, calls,"
-        " resolves, booked_ns, at_ns) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        rows,
+    Args:
+        pending: All of one admission, so that amount and time are the same in each.
+        forwarded: Whether the call was in flight.
+    """
+    if not pending:
+        return
+    reserved, booked_ns = pending[0].amount_nano_usd, pending[0].booked_ns
+    subjects = [one.subject for one in pending]
+    posted = min(cost_nano_usd, reserved)
+    _resolve(connection, call, "post", posted, 0, pending, now_ns)
+    if cost_nano_usd > posted:
+        connection.executemany(
+            "INSERT INTO transfers (call, subject, kind, amount_nano_usd, calls, booked_ns, at_ns)"
+            " VALUES (?, ?, 'overrun', ?, 0, ?, ?)",
+            [(call, one, cost_nano_usd - posted, booked_ns, now_ns) for one in subjects],
+        )
+    connection.execute(
+        _move(len(subjects)), (cost_nano_usd, -reserved, 0, -int(forwarded), booked_ns, *subjects)
     )
 
 
-def _together(reservations: Sequence[Pending]) -> Iterable[tuple[int, int, list[str]]]:
-    """Subjects by time and amount; of one admission both are the same, so this is one group."""
-    groups: dict[tuple[int, int], list[str]] = {}
-    for pending in reservations:
-        key = (pending.booked_ns, pending.amount_nano_usd)
-        groups.setdefault(key, []).append(pending.subject)
-    return [(booked_ns, amount, subjects) for (booked_ns, amount), subjects in groups.items()]
-
-
-def _move(
+def void(
     connection: sqlite3.Connection,
-    subjects: Sequence[str],
-    booked_ns: int,
+    call: str,
+    pending: Sequence[Pending],
+    now_ns: int,
     *,
-    spent: int = 0,
-    reserved: int = 0,
-    calls: int = 0,
+    forwarded: bool,
 ) -> None:
-    """Add to every balance of these subjects whose window holds ``booked_ns``."""
+    """Resolve as if it had never been: money and quota are given back; arguments as for ``post``."""
+    if not pending:
+        return
+    reserved, booked_ns = pending[0].amount_nano_usd, pending[0].booked_ns
+    subjects = [one.subject for one in pending]
+    _resolve(connection, call, "void", 0, -1, pending, now_ns)
     connection.execute(
-        "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?,"
-        " reserved_nano_usd = reserved_nano_usd + ?, calls = calls + ?, last_ns = max(last_ns, ?)"
-        f" WHERE subject IN ({_marks(subjects)}) AND ends_ns > ? AND starts_ns <= ?",
-        (spent, reserved, calls, booked_ns, *subjects, booked_ns, booked_ns),
+        _move(len(subjects)), (0, -reserved, -1, -int(forwarded), booked_ns, *subjects)
+    )
+
+
+def _resolve(
+    connection: sqlite3.Connection,
+    call: str,
+    kind: str,
+    amount_nano_usd: int,
+    calls: int,
+    pending: Sequence[Pending],
+    now_ns: int,
+) -> None:
+    subjects, ids = [one.subject for one in pending], [one.id for one in pending]
+    reserved, booked_ns = pending[0].amount_nano_usd, pending[0].booked_ns
+    connection.execute(
+        _resolution(len(pending)),
+        (call, kind, amount_nano_usd, reserved, calls, booked_ns, now_ns, *subjects, *ids),
+    )
+
+
+@cache
+def _resolution(subjects: int) -> str:
+    rows = ", ".join(
+        f"(?1, ?{n + 8}, ?2, ?3, ?4, ?5, ?{n + 8 + subjects}, ?6, ?7)" for n in range(subjects)
+    )
+    return (
+        "INSERT INTO transfers (call, subject, kind, amount_nano_usd, released_nano_usd, calls,"
+        f" resolves, booked_ns, at_ns) VALUES {rows}"
+    )
+
+
+@cache
+def _pending(subjects: int) -> str:
+    rows = ", ".join(f"(?1, ?{n + 4}, 'pending', ?2, 1, ?3, ?3)" for n in range(subjects))
+    return (
+        "INSERT INTO transfers (call, subject, kind, amount_nano_usd, calls, booked_ns, at_ns)"
+        f" VALUES {rows}"
+    )
+
+
+@cache
+def _move(subjects: int) -> str:
+    """Add to every balance of so many subjects whose window holds a moment.
+
+    Its parameters: spent, reserved, calls, in flight, the moment, the subjects.
+    """
+    marks = ", ".join(f"?{n + 6}" for n in range(subjects))
+    return (
+        "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?1,"
+        " reserved_nano_usd = reserved_nano_usd + ?2, calls = calls + ?3,"
+        " in_flight = in_flight + ?4 * (window = 'total'), last_ns = max(last_ns, ?5)"
+        f" WHERE subject IN ({marks}) AND ends_ns > ?5 AND starts_ns <= ?5"
     )
 
 
@@ -226,7 +298,7 @@ def _opened(connection: sqlite3.Connection, account: Account) -> Balance:
     if balance is None:
         balance, last_ns = _summed(connection, account)
         connection.execute(
-            "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
             (*_key(account), balance.spent_nano_usd, balance.reserved_nano_usd, balance.calls,
              balance.credit_nano_usd, last_ns),
         )  # fmt: skip
@@ -261,9 +333,10 @@ def _summed(connection: sqlite3.Connection, account: Account) -> tuple[Balance, 
         spent, reserved, calls, last_ns = total
     else:
         spent, reserved, calls, last_ns = connection.execute(
-            f"SELECT {SUMS}, coalesce(max(booked_ns), 0) FROM transfers"
-            " WHERE subject = ? AND booked_ns >= ? AND booked_ns < ? AND credit_window IS NULL",
-            (subject, starts_ns, ends_ns),
+            f"SELECT {SUMS}, coalesce(max(booked_ns), 0) FROM transfers WHERE id >="
+            " (SELECT min(first) FROM transfer_hours WHERE hour >= ?) AND subject = ?"
+            " AND booked_ns >= ? AND booked_ns < ? AND credit_window IS NULL",
+            (starts_ns // HOUR_NS, subject, starts_ns, ends_ns),
         ).fetchone()
     return Balance(spent, reserved, calls, credit), last_ns
 
@@ -274,5 +347,6 @@ def _key(account: Account) -> tuple[str, int, str, int]:
     return (account.subject, ends_ns, account.window.value, account.starts_ns)
 
 
-def _marks(values: Sequence[Any]) -> str:
-    return ", ".join("?" * len(values))
+@cache
+def _marks(values: int) -> str:
+    return ", ".join("?" * values)

@@ -35,6 +35,15 @@ _SELECT = """
 """
 
 
+_NEWEST = """
+    SELECT (SELECT id FROM approvals WHERE agent = ?1 AND digest = ?2 AND state != 'used'
+            ORDER BY created_ns DESC LIMIT 1),
+           (SELECT coalesce(sum(max(digest != ?2, (SELECT count(*) FROM calls
+                WHERE calls.approval = approvals.id AND calls.state = 'held'))), 0)
+            FROM approvals WHERE agent = ?1 AND state = 'open')
+"""
+
+
 class Approvals(Journal):
     """The part of the ledger that holds are kept in."""
 
@@ -119,20 +128,20 @@ class Approvals(Journal):
 
     def _newest(
         self, connection: sqlite3.Connection, agent: str, digest: str, now_ns: int
-    ) -> Approval | None:
-        """What a new call of this digest meets: open, approved, or a rejection that still holds."""
-        if not digest:
-            return None
-        row = connection.execute(
-            f"{_SELECT} WHERE a.agent = ? AND a.digest = ? AND a.state != 'used'"
-            " ORDER BY a.created_ns DESC LIMIT 1",
-            (agent, digest),
-        ).fetchone()
-        if row is None:
-            return None
-        approval = self._judged(connection, row, now_ns)
-        forgotten = approval.state == "rejected" and approval.lapses_ns <= now_ns
-        return None if forgotten or approval.state == "lapsed" else approval
+    ) -> tuple[Approval | None, int]:
+        """What a new call of this digest meets, and how many others of the agent wait.
+
+        It meets what is open, approved, or a rejection that still holds. For the number see
+        ``Snapshot.open_holds``.
+        """
+        found, others = connection.execute(_NEWEST, (agent, digest)).fetchone()
+        return self._met(connection, found, now_ns) if found and digest else None, others
+
+    def _met(self, connection: sqlite3.Connection, approval: str, now_ns: int) -> Approval | None:
+        row = connection.execute(f"{_SELECT} WHERE a.id = ?", (approval,)).fetchone()
+        judged = self._judged(connection, row, now_ns)
+        forgotten = judged.state == "rejected" and judged.lapses_ns <= now_ns
+        return None if forgotten or judged.state == "lapsed" else judged
 
     def _by_id(self, connection: sqlite3.Connection, approval: str, now_ns: int) -> Approval | None:
         """What a held call meets that asks again: the answer to its own question, unless used up."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tollkeeper.ledger.accounts import CREDIT, SUMS
+from tollkeeper.ledger.accounts import CREDIT, HOUR_NS, SUMS
 from tollkeeper.ledger.chain import GENESIS, link
 from tollkeeper.ledger.port import Ledger
 
@@ -19,7 +19,8 @@ class Finding:
     """One thing that does not add up.
 
     Attributes:
-        check: ``chain``, ``head``, ``balance``, ``reservation``, ``amount``, ``cost`` or ``record``.
+        check: ``chain``, ``head``, ``balance``, ``hour``, ``reservation``, ``amount``, ``cost`` or
+            ``record``.
         message: What is wrong, in one sentence.
         where: The seq of the record, the id of the transfer, the call or the account.
     """
@@ -61,6 +62,8 @@ def verify(ledger: Ledger, expect_head: str | None = None) -> list[Finding]:
             *_amounts(ledger),
             *_costs(ledger),
             *_balances(ledger),
+            *_in_flight(ledger),
+            *_hours(ledger),
         ]
 
 
@@ -117,6 +120,12 @@ def _recorded(ledger: Ledger) -> Iterator[Finding]:
         yield _of_call(row, "record", "is in the record and has no row")
 
 
+_UNRESOLVED = (
+    "kind = 'pending' AND transfers.id NOT IN"
+    " (SELECT resolves FROM transfers WHERE resolves IS NOT NULL)"
+)
+
+
 def _reservations(ledger: Ledger) -> Iterator[Finding]:
     """Every reservation is resolved once, and unresolved only while its call is open."""
     for row in ledger.rows(
@@ -133,10 +142,11 @@ def _reservations(ledger: Ledger) -> Iterator[Finding]:
         " OR done.amount_nano_usd > pending.amount_nano_usd)"
     ):
         yield _of_transfer(row, "reservation", "does not match the reservation that it resolves")
-    unresolved = (
-        "SELECT call, count(*) AS n FROM transfers AS pending WHERE kind = 'pending'"
-        " AND NOT EXISTS (SELECT 1 FROM transfers WHERE resolves = pending.id) GROUP BY call"
-    )
+    for row in ledger.rows(
+        "SELECT id FROM transfers WHERE call IS NOT NULL AND call NOT IN (SELECT id FROM calls)"
+    ):
+        yield _of_transfer(row, "reservation", "is of a call that there is not")
+    unresolved = f"SELECT call, count(*) AS n FROM transfers WHERE {_UNRESOLVED} GROUP BY call"
     for row in ledger.rows(
         f"WITH unresolved AS ({unresolved}) SELECT id, state, coalesce(n, 0) AS parts,"
         " CASE WHEN state IN ('held', 'forwarded') THEN subjects ELSE 0 END AS expected"
@@ -156,8 +166,8 @@ def _amounts(ledger: Ledger) -> Iterator[Finding]:
     for row in ledger.rows(
         "SELECT pending.id AS id FROM transfers AS pending JOIN calls ON calls.id = pending.call"
         " WHERE kind = 'pending' AND state IN ('held', 'forwarded', 'settled')"
-        " AND amount_nano_usd != worst_nano_usd AND NOT EXISTS"
-        " (SELECT 1 FROM transfers WHERE resolves = pending.id AND kind = 'void')"
+        " AND amount_nano_usd != worst_nano_usd AND pending.id NOT IN"
+        " (SELECT resolves FROM transfers WHERE kind = 'void')"
     ):
         yield _of_transfer(row, "amount", "is not what its call says was reserved")
 
@@ -208,6 +218,33 @@ def _balances(ledger: Ledger) -> Iterator[Finding]:
         " (SELECT subject FROM balances WHERE window = 'total')"
     ):
         yield Finding("balance", f"{row['subject']} has transfers and no total.", row["subject"])
+
+
+def _in_flight(ledger: Ledger) -> Iterator[Finding]:
+    """Every subject has as many calls in flight as are forwarded and not resolved."""
+    flying = (
+        "SELECT subject, count(*) AS n FROM transfers JOIN calls ON calls.id = transfers.call"
+        f" WHERE {_UNRESOLVED} AND calls.state = 'forwarded' GROUP BY subject"
+    )
+    for row in ledger.rows(
+        f"WITH flying AS ({flying}) SELECT subject, sum(in_flight) AS said, coalesce(n, 0) AS n"
+        " FROM balances LEFT JOIN flying USING (subject) GROUP BY subject HAVING said != n"
+    ):
+        wrong = f"{row['subject']} has {row['said']} calls in flight, and {row['n']} are forwarded."
+        yield Finding("balance", wrong, row["subject"])
+
+
+def _hours(ledger: Ledger) -> Iterator[Finding]:
+    """Whatever was booked in an hour is found from the hour's first transfer on."""
+    booked = (
+        f"SELECT booked_ns / {HOUR_NS} AS hour, min(id) AS id FROM transfers"
+        " WHERE credit_window IS NULL GROUP BY 1"
+    )
+    for row in ledger.rows(
+        f"WITH booked AS ({booked}) SELECT id FROM booked LEFT JOIN transfer_hours USING (hour)"
+        " WHERE first IS NULL OR first > id"
+    ):
+        yield _of_transfer(row, "hour", "is not found by the hour that it was booked in")
 
 
 _NOTHING = {"spent": 0, "reserved": 0, "calls": 0}

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from tollkeeper.domain import Decision, Effect, Principal, Settlement
 from tollkeeper.ledger.chain import canonical
@@ -17,24 +16,25 @@ STATES = {Effect.ALLOW: "forwarded", Effect.CHANGE: "forwarded", Effect.HOLD: "h
 
 _ADMITTED = (
     "id, at_ns, booked_ns, agent, team, run, provider, model, operation, stream, state, effect,"
-    " codes, subjects, reservation, worst_nano_usd, expected_nano_usd, bound_input_tokens, bound_output_tokens,"
-    " settled_ns, price_source, approval, consumed, model_key, prefix, owner"
+    " codes, subjects, worst_nano_usd, expected_nano_usd, bound_input_tokens, bound_output_tokens,"
+    " settled_ns, price_source, approval, consumed, model_key, prefix, owner, rated, reservation"
 )
 _COLUMNS = _ADMITTED.split(", ")
-_UPSERT = (
-    f"INSERT INTO calls ({_ADMITTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"
-    " ON CONFLICT (id) DO UPDATE SET "
-    + ", ".join(f"{name} = excluded.{name}" for name in _COLUMNS if name not in ("id", "at_ns"))
+_INSERT = (
+    f"INSERT INTO calls ({_ADMITTED}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))},"
+    " CASE WHEN ? THEN (SELECT coalesce(max(id), 0) + 1 FROM transfers) END)"
+)
+_UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
+    f"{name} = excluded.{name}" for name in _COLUMNS if name not in ("id", "at_ns")
 )
 
 _OPEN = (
     "id, state, agent, booked_ns, subjects, reservation, worst_nano_usd, bound_input_tokens, bound_output_tokens,"
-    " price_source, approval, model_key, prefix, owner"
+    " price_source, approval, model_key, prefix, owner, rated"
 )
 
 
-@dataclass(frozen=True, slots=True)
-class OpenCall:
+class OpenCall(NamedTuple):
     """What later steps need of a call that was admitted."""
 
     id: str
@@ -51,6 +51,26 @@ class OpenCall:
     model_key: str
     prefix: str | None
     owner: str
+    rated: int
+
+    @property
+    def reserved(self) -> range:
+        """The ids of its pending transfers, one for each subject."""
+        first = self.reservation or 0
+        return range(first, first + self.subjects)
+
+
+def counted_on(decision: Decision) -> tuple[Sequence[str], int]:
+    """On whom an admission counts, those first on whose rates it does, and how many these are."""
+    subjects = decision.subjects
+    if decision.effect is Effect.DENY:
+        return (), 0
+    if decision.effect is Effect.HOLD:
+        return subjects, 0
+    rated = decision.rated
+    if rated is None:
+        return subjects, len(subjects)
+    return (*rated, *(one for one in subjects if one not in rated)), len(rated)
 
 
 def find(connection: sqlite3.Connection, call: str) -> OpenCall | None:
@@ -71,26 +91,33 @@ def write_admitted(
     case: Case,
     principal: Principal,
     decision: Decision,
-    reservation: int | None,
-    facts: dict[str, Any],
+    subjects: int,
+    rated: int,
+    facts: Mapping[str, Any],
     approval: str | None,
     owner: str,
     now_ns: int,
+    *,
+    again: bool,
 ) -> None:
-    """Write what was decided; a call admitted again keeps its id and its first time."""
+    """Write what was decided; a call admitted again keeps its id and its first time.
+
+    The pending transfers of what stands are the next ones that are written.
+    """
     denied = decision.effect is Effect.DENY
     prefixes = case.prefixes
     connection.execute(
-        _UPSERT,
+        _UPSERT if again else _INSERT,
         (
             call, now_ns, now_ns, principal.agent, facts.get("team"), principal.run,
             facts.get("provider"), facts.get("model"), facts.get("operation"),
-            bool(facts.get("stream")), STATES[decision.effect], decision.effect.name.lower(),
+            int(bool(facts.get("stream"))), STATES[decision.effect], decision.effect.name.lower(),
             canonical([reason.code for reason in decision.reasons]) if decision.reasons else "[]",
-            0 if denied else len(decision.subjects), reservation, decision.reserve_nano_usd,
+            subjects, decision.reserve_nano_usd,
             decision.expected_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
             now_ns if denied else None, decision.price_source, approval, decision.consumes,
             case.model_key, prefixes[0] if prefixes else None, owner,
+            rated, int(subjects > 0),
         ),
     )  # fmt: skip
 
@@ -109,7 +136,7 @@ def write_settled(
         " input_tokens = ?, output_tokens = ?, cache_read_input_tokens = ?,"
         " cache_write_input_tokens = ?, reasoning_output_tokens = ?, settled_ns = ? WHERE id = ?",
         (
-            cost_nano_usd, settlement.basis, settlement.outcome, settlement.status,
+            cost_nano_usd, settlement.basis.value, settlement.outcome.value, settlement.status,
             usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens,
             usage.cache_write_input_tokens, usage.reasoning_output_tokens, now_ns, call,
         ),

@@ -17,8 +17,8 @@ GENESIS = "0" * 64
 """What stands for the row before the first."""
 
 _canonical = json.JSONEncoder(
-    sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-).encode
+    check_circular=False, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
+).encode  # recursion ends a circle too
 
 
 def canonical(value: Any) -> str:

@@ -18,8 +18,13 @@ SCHEMA_VERSION = 1
 
 _OPENING_SECONDS = 15.0  # twenty processes that open a new file at once take turns for about one
 
+_CHECKPOINT_SECONDS = 0.1  # how long writers may be kept waiting for a slow reader
+
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 
+
+_LOG_PAGES = 5_000
+_MOST_LOG_PAGES = 20_000  # 80 MB
 
 _VERB_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
 _VERB_IN_GROUP = ("SAVEPOINT verb", "RELEASE verb", ("ROLLBACK TO verb", "RELEASE verb"))
@@ -57,8 +62,11 @@ class SqliteFile:
         connection.execute(f"PRAGMA synchronous = {synchronous}")
         connection.execute("PRAGMA foreign_keys = ON")
         connection.execute("PRAGMA temp_store = MEMORY")
-        # Housekeeping checkpoints between calls; this is for when it does not come round to it.
-        connection.execute("PRAGMA wal_autocheckpoint = 4000")
+        # `checkpoint` does it beside the calls; this is for when nobody comes round to that.
+        connection.execute(f"PRAGMA wal_autocheckpoint = {_MOST_LOG_PAGES:d}")
+        # What is deleted here (old rates, old prefixes) is no secret that had to be overwritten.
+        connection.execute("PRAGMA secure_delete = OFF")
+        connection.execute("PRAGMA cache_size = -16000")
         self._migrate()
         connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms:d}")
 
@@ -149,6 +157,21 @@ class SqliteFile:
             version = self._data_version()
         seen, self._seen_version = self._seen_version, version
         return version != seen
+
+    def checkpoint(self) -> None:
+        """Move the log into the database, with a connection of its own: from a thread, beside calls.
+
+        Under a load that never pauses the log would grow all the same: writers then wait, in the
+        order of milliseconds, for what came in since to be moved too, so that it starts anew.
+        """
+        with self._translated():
+            own = sqlite3.connect(self.path, timeout=_CHECKPOINT_SECONDS, isolation_level=None)
+            try:
+                log = own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
+                if log > _LOG_PAGES:
+                    own.execute("PRAGMA wal_checkpoint(FULL)")
+            finally:
+                own.close()
 
     def _data_version(self) -> int:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()

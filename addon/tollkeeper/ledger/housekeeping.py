@@ -62,14 +62,13 @@ class Housekeeping(Journal):
             return len(left)
 
     def tidy(self, now_ns: int) -> None:
-        """Drop rate entries and billed prefixes that no longer matter; checkpoint the log."""
+        """Drop rate entries and billed prefixes that no longer matter."""
         with self.transaction() as connection:
             rates.forget(connection, now_ns)
             if forget_prefixes := now_ns - self._forgot_ns >= _FORGET_NS:
                 learning.forget(connection, now_ns)
         if forget_prefixes:
             self._forgot_ns = now_ns
-        self._read("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def renew(connection: sqlite3.Connection, owner: str, now_ns: int) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
 
 from tollkeeper.core.snapshot import History
 from tollkeeper.domain import NS_PER_SECOND
@@ -11,30 +13,58 @@ from tollkeeper.domain import NS_PER_SECOND
 PREFIXES_KEPT_NS = 7 * 24 * 3600 * NS_PER_SECOND
 """A conversation that has rested for a week is bound from its bytes again."""
 
-_WEIGHT = 8  # the newest call counts for an eighth
 _LIKELY = 4  # a turn of an agent adds an answer and one to three messages to what was billed last
 _PPM = 1_000_000
 
+# The newest call counts for an eighth; a shift rounds down on both sides of zero, a division does not.
+_MOVE = """
+    INSERT INTO history VALUES (?1, ?2, 1, ?3, ?4) ON CONFLICT DO UPDATE SET calls = calls + 1,
+    output_tokens = output_tokens + ((?3 - output_tokens) >> 3),
+    input_share_ppm = input_share_ppm + ((?4 - input_share_ppm) >> 3)
+"""
 
-def billed_prefix(
+
+def known(
     connection: sqlite3.Connection, agent: str, model_key: str, prefixes: Sequence[str]
-) -> tuple[str, int] | None:
-    """The first of the digests (longest first) that was billed before, with its tokens."""
-    for some in (prefixes[:_LIKELY], prefixes[_LIKELY:]):
-        if not some:
-            break
-        marks = ", ".join("?" * len(some))
-        known = dict(
-            connection.execute(
-                "SELECT digest, input_tokens FROM billed_prefixes"
-                f" WHERE agent = ? AND model_key = ? AND digest IN ({marks})",
-                (agent, model_key, *some),
-            ).fetchall()
-        )
-        for digest in some:
-            if digest in known:
-                return digest, known[digest]
-    return None
+) -> tuple[tuple[str, int] | None, History | None]:
+    """What earlier calls of this agent to this model teach.
+
+    Returns:
+        The first of the digests (longest first) that was billed before, with its tokens; and the
+        moving averages, None before the first measured call.
+    """
+    if not model_key:
+        return None, None
+    likely, rest = prefixes[:_LIKELY], prefixes[_LIKELY:]
+    rows = connection.execute(_known(len(likely)), (agent, model_key, *likely)).fetchall()
+    history = History(*rows.pop()[1:]) if rows and rows[-1][0] is None else None
+    billed = _first(likely, rows)
+    if billed is None and rest:
+        billed = _first(rest, connection.execute(_billed(len(rest)), (agent, model_key, *rest)))
+    return billed, history
+
+
+def _first(prefixes: Sequence[str], rows: Iterable[Sequence[Any]]) -> tuple[str, int] | None:
+    tokens = {row[0]: row[1] for row in rows}
+    return next(((one, tokens[one]) for one in prefixes if one in tokens), None)
+
+
+@cache
+def _billed(prefixes: int) -> str:
+    marks = ", ".join(f"?{n + 3}" for n in range(prefixes))
+    return (
+        "SELECT digest, input_tokens, 0, 0 FROM billed_prefixes"
+        f" WHERE agent = ?1 AND model_key = ?2 AND digest IN ({marks})"
+    )
+
+
+@cache
+def _known(prefixes: int) -> str:
+    """The prefixes that were billed, and after them the history."""
+    return (
+        f"{_billed(prefixes)} UNION ALL SELECT NULL, calls, output_tokens, input_share_ppm"
+        " FROM history WHERE agent = ?1 AND model_key = ?2"
+    )
 
 
 def learn_prefix(
@@ -53,16 +83,6 @@ def learn_prefix(
     )
 
 
-def history(connection: sqlite3.Connection, agent: str, model_key: str) -> History | None:
-    """The moving averages, or None before the first measured call."""
-    row = connection.execute(
-        "SELECT calls, output_tokens, input_share_ppm FROM history"
-        " WHERE agent = ? AND model_key = ?",
-        (agent, model_key),
-    ).fetchone()
-    return History(*row) if row else None
-
-
 def learn_history(
     connection: sqlite3.Connection,
     agent: str,
@@ -74,20 +94,7 @@ def learn_history(
 ) -> None:
     """Move the averages by one measured call."""
     share_ppm = input_tokens * _PPM // bound_input_tokens if bound_input_tokens > 0 else _PPM
-    before = history(connection, agent, model_key)
-    if before is None:
-        after = History(1, output_tokens, share_ppm)
-    else:
-        after = History(
-            before.calls + 1,
-            before.output_tokens + (output_tokens - before.output_tokens) // _WEIGHT,
-            before.input_share_ppm + (share_ppm - before.input_share_ppm) // _WEIGHT,
-        )
-    connection.execute(
-        "INSERT INTO history VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET calls = excluded.calls,"
-        " output_tokens = excluded.output_tokens, input_share_ppm = excluded.input_share_ppm",
-        (agent, model_key, after.calls, after.output_tokens, after.input_share_ppm),
-    )
+    connection.execute(_MOVE, (agent, model_key, output_tokens, share_ppm))
 
 
 def forget(connection: sqlite3.Connection, now_ns: int) -> None:

@@ -86,7 +86,8 @@ _FIRST = (
         consumed TEXT,                   -- the approval it used up
         model_key TEXT NOT NULL,         -- provider/model for history; empty for free calls
         prefix TEXT,                     -- digest of its whole conversation, for the input bound
-        owner TEXT NOT NULL              -- the process that answers for it (leases.owner)
+        owner TEXT NOT NULL,             -- the process that answers for it (leases.owner)
+        rated INTEGER NOT NULL           -- how many rates it was charged to when it went out
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX calls_of_run ON calls(run, at_ns)",
@@ -96,11 +97,13 @@ _FIRST = (
     "CREATE UNIQUE INDEX used_once ON calls(consumed) WHERE consumed IS NOT NULL",
     # Money and quota. Rows are never edited. The balance of an account is the sum over its subject
     # and window: spent = post + overrun, reserved = pending - released, calls = sum of calls,
-    # credit = credit + correction of its own window.
+    # credit = credit + correction of its own window. A pending row is resolved once because a call is
+    # settled once: its state is read and written under the same lock; `audit verify` proves it, and what else rows
+    # of one table say of rows of another.
     """
     CREATE TABLE transfers (
         id INTEGER PRIMARY KEY,
-        call TEXT REFERENCES calls(id),  -- NULL for credits
+        call TEXT,                       -- NULL for credits
         subject TEXT NOT NULL,           -- agent:…, team:… or run:…
         kind TEXT NOT NULL CHECK (
             kind IN ('pending', 'post', 'void', 'overrun', 'credit', 'correction')),
@@ -108,7 +111,7 @@ _FIRST = (
         released_nano_usd INTEGER NOT NULL DEFAULT 0 CHECK (released_nano_usd >= 0),
                                          -- the reservation that a post or void ends, whole
         calls INTEGER NOT NULL,          -- 1 for pending, -1 for void, else 0: the quota's count
-        resolves INTEGER REFERENCES transfers(id),  -- the pending row that a post or void ends
+        resolves INTEGER,                -- the pending row that a post or void ends
         booked_ns INTEGER NOT NULL,      -- time of the admission: which windows it counts in
         at_ns INTEGER NOT NULL,          -- when the row was written
         credit_window TEXT,              -- credits: the kind of window
@@ -116,9 +119,14 @@ _FIRST = (
         CHECK ((resolves IS NOT NULL) = (kind IN ('post', 'void')))
     ) STRICT
     """,
-    "CREATE INDEX transfers_by_time ON transfers(booked_ns)",
     "CREATE INDEX credits ON transfers(subject) WHERE credit_window IS NOT NULL",
-    "CREATE UNIQUE INDEX resolved_once ON transfers(resolves) WHERE resolves IS NOT NULL",
+    # In the place of an index by time: whatever was booked in an hour has this id or a later one.
+    """
+    CREATE TABLE transfer_hours (
+        hour INTEGER PRIMARY KEY,        -- hours since the epoch
+        first INTEGER NOT NULL           -- the transfer that was the first booked in it
+    ) STRICT
+    """,
     # Sums of transfers, kept up to date in the transaction of each transfer. Every subject has its
     # row for `total` from its first transfer on; rows for other windows are made, from the transfers,
     # when a decision first asks for them.
@@ -133,10 +141,12 @@ _FIRST = (
         calls INTEGER NOT NULL,          -- admitted and not voided
         credit_nano_usd INTEGER NOT NULL,
         last_ns INTEGER NOT NULL,        -- the latest booked_ns; 0 before the first reservation
+        in_flight INTEGER NOT NULL,      -- calls forwarded and not settled; counted for total alone
         PRIMARY KEY (subject, ends_ns, window, starts_ns)
     ) STRICT, WITHOUT ROWID
     """,
-    # The last two minutes of admissions: single, and summed by second so that a minute is 60 rows.
+    # The last two minutes of admissions, of the subjects that had a rate: single, and summed by second
+    # so that a minute is 60 rows.
     """
     CREATE TABLE rate_events (
         subject TEXT NOT NULL,
@@ -153,13 +163,6 @@ _FIRST = (
         admissions INTEGER NOT NULL,
         tokens INTEGER NOT NULL,
         PRIMARY KEY (subject, second)
-    ) STRICT, WITHOUT ROWID
-    """,
-    """
-    CREATE TABLE slots (
-        subject TEXT NOT NULL,
-        call TEXT NOT NULL,              -- forwarded and not settled
-        PRIMARY KEY (subject, call)
     ) STRICT, WITHOUT ROWID
     """,
     # Holds. A verdict counts by its seal alone: `state` follows it for reports, and never leads.
@@ -179,6 +182,7 @@ _FIRST = (
     """,
     "CREATE INDEX approvals_by_digest ON approvals(agent, digest, created_ns)",
     "CREATE INDEX pending_approvals ON approvals(lapses_ns) WHERE state IN ('open', 'approved')",
+    "CREATE INDEX open_holds ON approvals(agent) WHERE state = 'open'",
     """
     CREATE TABLE verdicts (
         approval TEXT PRIMARY KEY REFERENCES approvals(id),

@@ -69,7 +69,7 @@ class Ledger(Protocol):
     ) -> Admission:
         """Judge and write, in one transaction.
 
-        ALLOW: the reservation stands, rates are charged, a slot is taken, an approval it consumes is
+        ALLOW: the reservation stands, rates are charged (``Decision.rated``), a slot is taken, an approval it consumes is
         used up: each verdict releases one forward. HOLD: the reservation stands, nothing is charged
         to rates; the approval with this digest is joined or a new one opened. DENY: nothing stands.
 
@@ -170,6 +170,9 @@ class Ledger(Protocol):
         """Lapse approvals whose time is over. How many."""
 
     def tidy(self, now_ns: int) -> None:
-        """Drop rate entries and billed prefixes that no longer matter; checkpoint the log."""
+        """Drop rate entries and billed prefixes that no longer matter."""
+
+    def checkpoint(self) -> None:
+        """Do what the engine puts off while calls are judged; from a thread of its own."""
 
     def close(self) -> None: ...

@@ -17,8 +17,8 @@ _USAGE = tuple(field.name for field in fields(Usage))
 
 def let_go(connection: sqlite3.Connection, call: OpenCall, now_ns: int) -> None:
     """Void what a held call has reserved."""
-    reservations = accounts.pendings(connection, call.reservation, call.subjects)
-    accounts.void(connection, call.id, reservations, now_ns)
+    pending = accounts.pendings(connection, call.reserved)
+    accounts.void(connection, call.id, pending, now_ns, forwarded=False)
     write_left(connection, call.id, now_ns)
 
 
@@ -31,25 +31,24 @@ def resolve(
     actor: str,
 ) -> None:
     """Book the settlement of an open call in the windows of its admission."""
-    reservations = accounts.pendings(connection, call.reservation, call.subjects)
-    subjects = [pending.subject for pending in reservations]
+    pending = accounts.pendings(connection, call.reserved)
+    rated = [one.subject for one in pending[: call.rated]]
     charged = call.bound_input_tokens + call.bound_output_tokens
-    at_ns, was_charged = call.booked_ns, call.state == "forwarded"
-    if was_charged:
-        rates.free(connection, call.id, subjects)
+    forwarded = call.state == "forwarded"
     if settlement.outcome is Outcome.NOT_SENT:
         cost: int | None = 0
-        accounts.void(connection, call.id, reservations, now_ns)
-        if was_charged:
-            rates.take_back(connection, call.id, subjects, at_ns, charged_tokens=charged)
+        accounts.void(connection, call.id, pending, now_ns, forwarded=forwarded)
+        if rated:
+            rates.take_back(connection, call.id, rated, call.booked_ns, charged_tokens=charged)
     else:
         cost = _cost(call, settlement)
-        accounts.post(connection, call.id, reservations, cost or 0, now_ns)
+        accounts.post(connection, call.id, pending, cost or 0, now_ns, forwarded=forwarded)
         used = _tokens(call, settlement)
-        if was_charged and used != charged:
+        if rated and used != charged:
             rates.correct(
-                connection, call.id, subjects, at_ns, charged_tokens=charged, used_tokens=used
-            )
+                connection, call.id, rated, call.booked_ns,
+                charged_tokens=charged, used_tokens=used,
+            )  # fmt: skip
         _learn(connection, call, settlement, now_ns)
     write_settled(connection, call.id, settlement, cost, now_ns)
     kind = "recovered" if settlement.outcome is Outcome.RECOVERED else "settled"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tollkeeper.core.identity import new_approval_id, new_call_id
-from tollkeeper.core.snapshot import Snapshot
+from tollkeeper.core.snapshot import Snapshot, Standing
 from tollkeeper.domain import (
     Admission,
     Approval,
@@ -23,7 +23,7 @@ from tollkeeper.errors import LedgerError
 from tollkeeper.ledger import accounts, learning, rates
 from tollkeeper.ledger.accounts import Accounts
 from tollkeeper.ledger.approvals import Approvals, ask, use_up
-from tollkeeper.ledger.calls import OpenCall, find, write_admitted
+from tollkeeper.ledger.calls import OpenCall, counted_on, find, write_admitted
 from tollkeeper.ledger.housekeeping import Housekeeping, renew
 from tollkeeper.ledger.identities import Identities
 from tollkeeper.ledger.journal import append
@@ -67,7 +67,6 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
         self._operator_key = operator_key
         self._standings = {}
         super().__init__(path, busy_timeout_ms=busy_timeout_ms, durability=durability)
-        self._rates = rates.SqliteRateLog(self._connection)
 
     @property
     def owner(self) -> str:
@@ -95,7 +94,10 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
             if renewing:
                 renew(connection, self._owner, now_ns)
             held = _take_out(connection, again, principal, now_ns) if again else None
-            snapshot = self._snapshot(connection, case, principal, held, now_ns)
+            stands = self._standing_now(connection, principal)
+            likely = (f"run:{principal.run}", *[f"agent:{one.name}" for one in stands.agents])
+            balances = accounts.balances(connection, case.accounts(stands), likely)
+            snapshot = self._snapshot(connection, case, principal, stands, balances, held, now_ns)
             decision = case.decide(snapshot)
             call = again or new_call_id(now_ns, os.urandom(16))
             facts = dict(case.record())
@@ -103,19 +105,17 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
             if decision.effect is Effect.HOLD and approval is not snapshot.approval:
                 assert approval is not None
                 ask(connection, approval, body)
-            stands = decision.effect is not Effect.DENY and decision.subjects
-            reservation = accounts.next_transfer(connection) if stands else None
+            subjects, rated = counted_on(decision)
             write_admitted(
-                connection, call, case, principal, decision, reservation, facts,
-                approval.id if approval else None, self._owner, now_ns,
+                connection, call, case, principal, decision, len(subjects), rated, facts,
+                approval.id if approval else None, self._owner, now_ns, again=again is not None,
             )  # fmt: skip
-            if reservation is not None:
-                accounts.reserve(
-                    connection, call, decision.subjects, decision.reserve_nano_usd, reservation,
-                    now_ns,
-                )  # fmt: skip
+            accounts.reserve(
+                connection, call, subjects, decision.reserve_nano_usd, now_ns,
+                forwarded=decision.effect < Effect.HOLD, before=balances,
+            )  # fmt: skip
             if decision.effect < Effect.HOLD:
-                _release(connection, call, decision, snapshot.approval, now_ns)
+                _release(connection, call, decision, subjects[:rated], snapshot.approval, now_ns)
             append(
                 connection, _KINDS[decision.effect], principal.agent, call,
                 _told(facts, principal, decision, approval), now_ns,
@@ -161,23 +161,26 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
         connection: sqlite3.Connection,
         case: Case,
         principal: Principal,
+        stands: Standing,
+        balances: accounts.Balances,
         held: OpenCall | None,
         now_ns: int,
     ) -> Snapshot:
-        agent, model_key = principal.agent, case.model_key
-        stands = self._standing_now(connection, principal)
-        approval = None
+        agent, digest = principal.agent, case.approval_digest
+        approval, others = self._newest(connection, agent, digest, now_ns)
         if held is not None and held.approval is not None:
-            approval = self._by_id(connection, held.approval, now_ns)
-        if approval is None or approval.digest != case.approval_digest:
-            approval = self._newest(connection, agent, case.approval_digest, now_ns)
+            own = self._by_id(connection, held.approval, now_ns)
+            if own is not None and own.digest == digest:
+                approval = own
+        billed, history = learning.known(connection, agent, case.model_key, case.prefixes)
         return Snapshot(
             stands,
-            accounts.balances(connection, case.accounts(stands)),
-            self._rates,
+            balances.by_account,
+            rates.SqliteRateLog(connection, now_ns, balances.in_flight),
             approval,
-            learning.billed_prefix(connection, agent, model_key, case.prefixes),
-            learning.history(connection, agent, model_key) if model_key else None,
+            billed,
+            history,
+            others,
         )
 
 
@@ -233,16 +236,17 @@ def _release(
     connection: sqlite3.Connection,
     call: str,
     decision: Decision,
+    rated: Sequence[str],
     met: Approval | None,
     now_ns: int,
 ) -> None:
-    """The call goes out: rates are charged, slots taken, the approval that it consumes used up."""
+    """The call goes out: rates are charged, the approval that it consumes is used up."""
     if decision.consumes is not None:
         if met is None or met.id != decision.consumes or met.state != "approved":
             raise LedgerError("A decision uses up an approval that nobody gave.")
         use_up(connection, met.id)
     tokens = decision.bound_input_tokens + decision.bound_output_tokens
-    rates.charge(connection, call, decision.subjects, tokens, now_ns)
+    rates.charge(connection, call, rated, tokens, now_ns)
 
 
 def _told(

@@ -33,6 +33,10 @@ class PaperRates:
         """Sum of tokens of admissions later than ``after_ns``."""
         return sum(tokens for _, tokens in self.events_since(subject, after_ns))
 
+    def most_tokens_since(self, subject: str, after_ns: int) -> int:
+        """The same: on paper nothing is quicker."""
+        return self.tokens_since(subject, after_ns)
+
     def events_since(self, subject: str, after_ns: int) -> Sequence[tuple[int, int]]:
         """Admissions later than ``after_ns``, oldest first."""
         return [event for event in self.admitted.get(subject, []) if event[0] > after_ns]

@@ -136,9 +136,14 @@ def unbrotli() -> Decode:
     undone = brotli.Decompressor()
 
     def decode(data: bytes) -> Iterator[bytes]:
-        yield undone.process(data, output_buffer_limit=PIECE_BYTES)
-        while not undone.can_accept_more_data():
-            yield undone.process(b"", output_buffer_limit=PIECE_BYTES)
+        piece = undone.process(data, output_buffer_limit=PIECE_BYTES)
+        while piece:
+            yield piece
+            piece = (
+                b""
+                if undone.is_finished()
+                else undone.process(b"", output_buffer_limit=PIECE_BYTES)
+            )
 
     return decode
 

@@ -27,6 +27,7 @@ from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
 from tollkeeper.proxy.reading import (
+    headers_of,
     is_websocket,
     likeness,
     objection,
@@ -71,11 +72,12 @@ class Enforcer:
         if caller is None:
             return
         passage = Passage(caller, said=strip_control_headers(flow))
-        passage.family = facts.client_family(flow.request.headers)
+        headers = headers_of(flow.request)
+        passage.family = facts.client_family(headers)
         self.passages[flow] = passage
         if caller.refused is not None:
             self.doorkeeper.look_again(caller)
-        if caller.provider is not None and is_websocket(flow):
+        if caller.provider is not None and is_websocket(headers):
             flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
             return
         reason = caller.refused or objection(flow, caller)

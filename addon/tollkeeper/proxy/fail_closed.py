@@ -44,6 +44,10 @@ def bare_refusal() -> http.Response:
     )
 
 
+STANDING = bare_refusal()
+"""What stands while a guarded hook runs; it never leaves, ``broke`` puts a fresh one in its place."""
+
+
 def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
     """Guard a request-side hook, sync or async: it refuses unless it ends well.
 
@@ -62,9 +66,8 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
         async def guard(self: Guarded, flow: http.HTTPFlow) -> None:
             if flow.response is not None:
                 return
-            flow.response = bare_refusal()
+            flow.response = STANDING
             try:
-                flow.response = self.fault(flow)
                 await hook(self, flow)
             except Exception as error:  # noqa: BLE001 - one of the two edges
                 broke(self, flow, error)
@@ -76,9 +79,8 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(hook)
     def guard_sync(self: Guarded, flow: http.HTTPFlow) -> None:
-        flow.response = bare_refusal()
+        flow.response = STANDING
         try:
-            flow.response = self.fault(flow)
             hook(self, flow)
         except Exception as error:  # noqa: BLE001 - one of the two edges
             broke(self, flow, error)

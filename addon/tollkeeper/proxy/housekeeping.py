@@ -19,6 +19,7 @@ LEASE_SECONDS = 3.0
 """Between two renewals; the ledger gives a lease several times as long."""
 
 LAPSE_SECONDS = 0.5
+CHECKPOINT_SECONDS = 1.0
 TIDY_SECONDS = 20.0
 
 
@@ -30,6 +31,7 @@ class Housekeeping:
         self.station = station
         self.waiting_room = room
         self.tasks: list[asyncio.Task[None]] = []
+        self.stopped = False
 
     async def running(self) -> None:
         """Recover what dead processes left, then start the periodic work."""
@@ -40,9 +42,11 @@ class Housekeeping:
         self.every(POLICY_SECONDS, self.look_at_policy)
         self.every(TIDY_SECONDS, self.recover)
         self.every(TIDY_SECONDS, self.tidy)
+        self.every(CHECKPOINT_SECONDS, self.checkpoint)
 
     async def done(self) -> None:
         """Stop; what is in flight is recovered by the next process or booked by its lease."""
+        self.stopped = True
         for task in self.tasks:
             task.cancel()
 
@@ -59,7 +63,7 @@ class Housekeeping:
 
         def go_on(ended: asyncio.Task[None]) -> None:
             self.tasks.remove(ended)
-            if not ended.cancelled():
+            if not ended.cancelled() and not self.stopped:
                 log.error("Housekeeping (%s) broke", work.__name__, exc_info=ended.exception())
                 self.every(seconds, work)
 
@@ -73,14 +77,14 @@ class Housekeeping:
         await station.write(lambda: station.ledger.take_lease(station.owner, station.now_ns()))
 
     async def recover(self) -> None:
-        """Book what dead processes left, and take in the spool."""
+        """Take in the spool, then book what dead processes left and the spool did not settle."""
         station = self.station
-        found = await station.write(lambda: station.ledger.recover(is_alive, station.now_ns()))
-        if found:
-            log.warning("%d calls of a proxy that died were booked", found)
         taken = await station.write(lambda: take_in(station.ledger, station.spool))
         if taken:
             log.warning("%d records were taken in from the spool", taken)
+        found = await station.write(lambda: station.ledger.recover(is_alive, station.now_ns()))
+        if found:
+            log.warning("%d calls of a proxy that died were booked", found)
 
     async def lapse(self) -> None:
         """Lapse approvals whose time is over and wake who waits on them."""
@@ -100,6 +104,10 @@ class Housekeeping:
         await station.write(
             lambda: station.ledger.record(kind, station.owner, data, station.now_ns())
         )
+
+    async def checkpoint(self) -> None:
+        """Let the ledger move its log, in a thread: that waits for the disk."""
+        await asyncio.to_thread(self.station.ledger.checkpoint)
 
     async def tidy(self) -> None:
         """Drop what no longer matters; write down who was turned away."""

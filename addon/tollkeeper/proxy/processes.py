@@ -25,8 +25,13 @@ def started(pid: int) -> str:
 
 
 def is_alive(owner: str) -> bool:
-    """Whether an owner's process still runs; one on another host is judged by its lease alone."""
-    host, pid, start = owner.rsplit("/", 2)
+    """Whether an owner's process still runs; one on another host is judged by its lease alone.
+
+    A name that no proxy gives itself belongs to nobody who is alive.
+    """
+    host, pid, start = (owner.rsplit("/", 2) + ["", ""])[:3]
+    if not pid.isdecimal():
+        return False
     if host != socket.gethostname():
         return True
     try:

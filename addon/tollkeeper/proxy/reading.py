@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 
 import brotli
 import zstandard
@@ -15,11 +16,11 @@ from tollkeeper.errors import WireError
 from tollkeeper.proxy.station import Caller
 from tollkeeper.wire.dialect import Inbound
 
-CONTROL_PREFIX = "x-tollkeeper-"
+CONTROL_PREFIX = b"x-tollkeeper-"
 SAID = ("step", "step-type", "priority", "project")
 SAID_LIMIT_CHARACTERS = 128
 
-METHOD_OVERRIDES = ("x-http-method-override", "x-http-method", "x-method-override")
+METHOD_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
 """Some servers act by these and not by the method that was judged.
 
 Source: https://cloud.google.com/apis/docs/system-parameters
@@ -35,11 +36,21 @@ def read(flow: http.HTTPFlow, provider: Provider, limit_bytes: int) -> Inbound:
     raw = flow.request.raw_content or b""
     if len(raw) > limit_bytes:
         raise WireError(f"The body has {len(raw)} bytes; at most {limit_bytes} are read.")
-    encoding = flow.request.headers.get("content-encoding", "").strip().lower()
+    headers = headers_of(flow.request)
+    encoding = headers.get("content-encoding", "").strip().lower()
     body = raw if encoding in ("", "identity") else undo(raw, encoding, limit_bytes)
     path, _, query = flow.request.path.partition("?")
-    headers = {name.lower(): value for name, value in flow.request.headers.items(multi=True)}
     return Inbound(provider, flow.request.method, path, query, headers, body)
+
+
+def headers_of(request: http.Request) -> dict[str, str]:
+    """Header values by lower-case name, several of one name joined as one list: read once, because
+    mitmproxy's ``Headers`` goes over all fields for every name that it is asked for."""
+    headers: dict[str, str] = {}
+    for name, value in request.headers.fields:
+        key, text = name.lower().decode("latin-1"), value.decode("latin-1")
+        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    return headers
 
 
 def undo(raw: bytes, encoding: str, limit_bytes: int) -> bytes:
@@ -112,11 +123,17 @@ def likeness(request: http.Request) -> tuple[object, ...]:
 def strip_control_headers(flow: http.HTTPFlow) -> dict[str, str]:
     """Take our own headers out of the request; returns what the agent said of itself in them."""
     said: dict[str, str] = {}
-    for name in [n for n in flow.request.headers if n.lower().startswith(CONTROL_PREFIX)]:
-        key = name.lower().removeprefix(CONTROL_PREFIX)
+    kept = []
+    for name, value in flow.request.headers.fields:
+        lowered = name.lower()
+        if not lowered.startswith(CONTROL_PREFIX):
+            kept.append((name, value))
+            continue
+        key = lowered.removeprefix(CONTROL_PREFIX).decode("latin-1")
         if key in SAID:
-            said[key.replace("-", "_")] = flow.request.headers[name][:SAID_LIMIT_CHARACTERS]
-        del flow.request.headers[name]
+            said[key.replace("-", "_")] = value.decode("utf-8", "replace")[:SAID_LIMIT_CHARACTERS]
+    if len(kept) != len(flow.request.headers.fields):
+        flow.request.headers.fields = tuple(kept)
     return said
 
 
@@ -131,7 +148,7 @@ def objection(flow: http.HTTPFlow, caller: Caller) -> Reason | None:
         told.append(flow.client_conn.sni or "")
     if any(facts.normalise_host(one) != name for one in told) or request.port != port:
         return denied("The tunnel's target, SNI and Host header must be the same.")
-    if any(header in request.headers for header in METHOD_OVERRIDES):
+    if any(name.lower() in METHOD_OVERRIDES for name, _ in request.headers.fields):
         return denied("A header that overrides the method is not forwarded.")
     if caller.provider is not None and request.scheme != "https":
         return denied("Providers are reached over https only.")
@@ -155,6 +172,6 @@ def denied(message: str) -> Reason:
     return Reason(Effect.DENY, Code.POLICY_DENIED, "tunnel", message)
 
 
-def is_websocket(flow: http.HTTPFlow) -> bool:
+def is_websocket(headers: Mapping[str, str]) -> bool:
     """Whether the request asks to switch to WebSocket."""
-    return "websocket" in flow.request.headers.get("upgrade", "").lower()
+    return "websocket" in headers.get("upgrade", "").lower()

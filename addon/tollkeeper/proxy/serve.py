@@ -44,6 +44,7 @@ from tollkeeper.proxy.locks import LOCKED, Locks
 from tollkeeper.proxy.outgoing import Outgoing
 from tollkeeper.proxy.policy_file import PolicyFile
 from tollkeeper.proxy.processes import owner_name
+from tollkeeper.proxy.quick_options import QuickOptions
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
 from tollkeeper.proxy.waiting_room import WaitingRoom
@@ -152,7 +153,7 @@ def our_addons(station: Station, locks: Locks | None = None) -> list[Any]:
 def make_options(station: Station, host: str, port: int) -> options.Options:
     """mitmproxy's options as a governed proxy needs them."""
     policy = station.policy_file.policy
-    return options.Options(
+    return QuickOptions(
         listen_host=host,
         listen_port=port,
         confdir=str(station.home.ca),

@@ -1,0 +1,198 @@
+"""What a call came to, and that the books hear of it whatever breaks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from mitmproxy import http
+
+from proxy.house import ANSWER, COST_NANO_USD, House, answered, run
+from tollkeeper.domain import Basis, Outcome
+from tollkeeper.ledger.spool import FILE_NAME
+from tollkeeper.proxy import settling
+
+STREAM = {
+    "model": "gpt-4o-mini",
+    "max_tokens": 10,
+    "stream": True,
+    "messages": [{"role": "user", "content": "hello"}],
+}
+
+
+def event(**data: object) -> bytes:
+    return b"data: " + json.dumps(data).encode() + b"\n\n"
+
+
+WORD = event(choices=[{"index": 0, "delta": {"content": "word"}}])
+USAGE = event(choices=[], usage={"prompt_tokens": 9, "completion_tokens": 5})
+DONE = b"data: [DONE]\n\n"
+
+
+def streamed(house: House, *chunks: bytes, cut: bool, status: int = 200) -> dict:
+    """The row of a call whose answer was so many chunks."""
+    flow = house.judged(body=STREAM)
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"", status, content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    for chunk in chunks:
+        flow.response.stream(chunk)
+    if cut:
+        asyncio.run(house.enforcer.error(flow))
+    else:
+        flow.response.stream(b"")
+        asyncio.run(house.enforcer.response(flow))
+    return house.calls()[-1]
+
+
+def buffered(house: House, response: http.Response, **asked: object) -> dict:
+    flow = house.judged(**asked)
+    asyncio.run(house.give(flow, response))
+    return house.calls()[-1]
+
+
+def test_whole_stream_is_measured(house: House) -> None:
+    row = streamed(house, WORD, USAGE, DONE, cut=False)
+
+    assert (row["outcome"], row["basis"]) == ("complete", "measured")
+    assert row["cost_nano_usd"] == COST_NANO_USD
+
+
+def test_cut_stream_is_estimated_and_never_below_what_was_seen(house: House) -> None:
+    row = streamed(house, WORD, WORD, cut=True)
+
+    assert (row["outcome"], row["basis"]) == ("cut", "estimated")
+    assert 2 * 600 <= row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
+def test_stream_that_ends_without_its_end_is_cut(house: House) -> None:
+    row = streamed(house, WORD, cut=False)
+
+    assert (row["outcome"], row["basis"]) == ("cut", "estimated")
+
+
+def test_stream_cut_after_its_usage_is_not_cheaper_than_that(house: House) -> None:
+    row = streamed(house, WORD, USAGE, cut=True)
+
+    assert row["cost_nano_usd"] >= COST_NANO_USD
+
+
+def test_cut_answer_of_a_model_that_thinks_unseen_is_booked_whole(house: House) -> None:
+    body = STREAM | {"model": "o3-mini", "max_completion_tokens": 100}
+    del body["max_tokens"]
+    flow = house.judged(body=body)
+    assert flow.response is None, flow.response and flow.response.text
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"", content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    flow.response.stream(WORD)
+
+    asyncio.run(house.enforcer.error(flow))
+
+    row = house.calls()[-1]
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
+
+
+@pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
+def test_error_of_the_provider_costs_nothing(house: House, status: int) -> None:
+    row = buffered(house, answered({"error": {}}, status))
+
+    assert (row["outcome"], row["cost_nano_usd"]) == ("provider_error", 0)
+
+
+def test_error_that_names_its_usage_is_booked(house: House) -> None:
+    row = buffered(house, answered(ANSWER, 500))
+
+    assert row["cost_nano_usd"] == COST_NANO_USD
+
+
+def test_answer_without_usage_is_never_free(house: House) -> None:
+    row = buffered(house, answered({k: v for k, v in ANSWER.items() if k != "usage"}))
+
+    assert row["basis"] in ("estimated", "reserved")
+    assert row["cost_nano_usd"] > 0
+
+
+def test_call_without_a_known_price_has_no_known_cost(house: House) -> None:
+    row = buffered(house, answered(ANSWER), body={
+        "model": "made-up-model", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}],
+    })  # fmt: skip
+
+    assert row["cost_nano_usd"] in (None, 0) or row["state"] == "refused"
+
+
+def test_nothing_sent_is_settled_as_nothing() -> None:
+    assert settling.NOT_SENT.outcome is Outcome.NOT_SENT
+    assert settling.NOT_SENT.basis is Basis.MEASURED
+    assert settling.NOT_SENT.cost_nano_usd == 0
+
+
+# ------------------------------------------------------------------ books
+
+
+def admitted(house: House) -> str:
+    flow = house.judged()
+    return str(flow.metadata["tollkeeper"]["decision"])
+
+
+def test_books_settle_now_or_in_the_spool_and_only_once(house: House) -> None:
+    call, books = admitted(house), house.enforcer.books
+
+    books.settle_now(call, settling.NOT_SENT)
+    books.settle_now(call, settling.NOT_SENT)
+
+    assert [row["outcome"] for row in house.calls()] == ["not_sent"]
+    assert not (house.home.spool / FILE_NAME).exists()
+
+
+def test_books_never_raise_in_the_middle_of_a_fault(house: House) -> None:
+    call, books = admitted(house), house.enforcer.books
+    house.station.ledger.close()
+    house.home.spool.rmdir()
+    house.home.spool.touch()
+
+    books.settle_now(call, settling.NOT_SENT)
+    books.let_go_now(call)
+    books.note_now("fault", "atlas", {})
+
+
+def test_settlement_of_a_call_nobody_knows_is_recorded_as_such(house: House) -> None:
+    house.enforcer.books.settle_now("call_unknown", settling.NOT_SENT)
+
+    assert "spool_refused" in house.kinds()
+
+
+def test_settlement_cancelled_while_it_waits_is_kept(house: House) -> None:
+    call, books = admitted(house), house.enforcer.books
+
+    async def story() -> None:
+        task = asyncio.create_task(books.settle(call, settling.NOT_SENT))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(story())
+
+    assert house.open_calls() == 0
+
+
+def test_spooled_settlement_keeps_its_usage(house: House) -> None:
+    flow = house.judged()
+    call = flow.metadata["tollkeeper"]["decision"]
+    passage = house.enforcer.passages[flow]
+    flow.response = answered()
+    house.enforcer.responseheaders(flow)
+    passage.answer(json.dumps(ANSWER).encode())
+    passage.answer(b"")
+    made = settling.settlement(
+        flow, passage.call, passage.admission.decision, passage.sheet, passage.answer, cut=False
+    )
+
+    settling.spool(house.home.spool, call, made, time.time_ns())
+
+    [row] = house.calls()
+    assert (row["input_tokens"], row["output_tokens"]) == (9, 5)
+    assert row["cost_nano_usd"] == COST_NANO_USD

@@ -1,0 +1,115 @@
+"""Writing to the ledger in groups: everybody gets his own outcome, and nobody waits for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+
+import pytest
+
+from proxy.house import House, run
+from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.proxy import writer
+from tollkeeper.proxy.writer import LARGEST_GROUP, Writer
+
+
+def noted(house: House, name: str, error: Exception | None = None):
+    def work() -> str:
+        house.station.ledger.record("note", name, {}, 1)
+        if error is not None:
+            raise error
+        return name
+
+    return work
+
+
+def actors(house: House) -> list[str]:
+    ledger = house.ledger()
+    found = [row["actor"] for row in ledger.audit(limit=1000) if row["kind"] == "note"]
+    ledger.close()
+    return sorted(found)
+
+
+def test_what_comes_together_is_written_together_and_each_gets_his_own_result(house: House) -> None:
+    async def story() -> list[str]:
+        write = house.station.writer.write
+        return list(await asyncio.gather(*(write(noted(house, f"{i:03}")) for i in range(100))))
+
+    names = [f"{i:03}" for i in range(100)]
+    assert run(story()) == names
+    assert actors(house) == names
+    assert LARGEST_GROUP < 100
+
+
+def test_one_that_fails_fails_alone(house: House) -> None:
+    async def story() -> list[object]:
+        write = house.station.writer.write
+        works = [noted(house, "a"), noted(house, "b", ValueError("b")), noted(house, "c")]
+        return list(await asyncio.gather(*map(write, works), return_exceptions=True))
+
+    first, second, third = run(story())
+
+    assert (first, third) == ("a", "c")
+    assert isinstance(second, ValueError)
+    assert {"a", "c"} <= set(actors(house))
+
+
+def test_one_that_gives_up_waiting_is_not_written_any_more(house: House) -> None:
+    async def story() -> None:
+        write = house.station.writer.write
+        other = sqlite3.connect(house.home.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        left = asyncio.create_task(write(noted(house, "left")))
+        stays = asyncio.create_task(write(noted(house, "stays")))
+        await asyncio.sleep(0.02)
+        left.cancel()
+        await asyncio.sleep(0)
+        other.execute("ROLLBACK")
+        other.close()
+        assert await stays == "stays"
+
+    run(story())
+
+    assert actors(house) == ["stays"]
+
+
+def test_ledger_that_stays_locked_is_an_error_in_the_end(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_NS", 20_000_000)
+
+    async def story() -> None:
+        other = sqlite3.connect(house.home.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="stayed locked") as caught:
+            await house.station.write(noted(house, "late"))
+        assert isinstance(caught.value.__cause__, LedgerBusy)
+        other.execute("ROLLBACK")
+        other.close()
+        assert await house.station.write(noted(house, "early")) == "early"
+
+    run(story())
+
+
+class Sick:
+    """A ledger whose transaction does not come about."""
+
+    def group(self):
+        raise LedgerError("No space is left.")
+
+
+def test_group_that_does_not_come_about_is_everybodys_error() -> None:
+    async def story() -> list[object]:
+        made = Writer(Sick())
+        return list(
+            await asyncio.gather(*(made.write(lambda: 1) for _ in range(3)), return_exceptions=True)
+        )
+
+    assert [type(one) for one in run(story())] == [LedgerError] * 3
+
+
+def test_idle_writer_has_nothing_scheduled(house: House) -> None:
+    run(house.station.write(noted(house, "one")))
+
+    assert house.station.writer.wishes == []
+    assert not house.station.writer.called
