@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from tollkeeper.ledger.books import verify
 
 from tollkeeper.core import identity
 from tollkeeper.core.snapshot import AgentRecord, TokenRecord
@@ -26,6 +25,7 @@ from tollkeeper.home import Home
 from tollkeeper.launch.bundle import write_bundle
 from tollkeeper.launch.ca import ensure_ca
 from tollkeeper.launch.environment import environment
+from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.simulator import wiring
 from tollkeeper.simulator.lab import Lab

@@ -52,7 +52,7 @@ def told(build: Any, *, cached: bool) -> tuple[list[str], str]:
             try:
                 for _ in range(2):
                     await manager.trigger_event(HttpRequestHook(tflow.tflow()))
-            except BaseException as error:
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - whatever comes out is told
                 return type(error).__name__
             return "ended"
 

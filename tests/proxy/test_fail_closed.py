@@ -91,9 +91,11 @@ def test_every_stream_callable_of_ours_is_the_latch() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if not isinstance(node, ast.Assign):
                 continue
-            for target in node.targets:
-                if isinstance(target, ast.Attribute) and target.attr == "stream":
-                    assigned.append(f"{path.name}: {ast.unparse(node)}")
+            assigned += [
+                f"{path.name}: {ast.unparse(node)}"
+                for target in node.targets
+                if isinstance(target, ast.Attribute) and target.attr == "stream"
+            ]
 
     assert assigned == [
         "enforcer.py: flow.request.stream = False",

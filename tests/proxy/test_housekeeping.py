@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 
 import pytest
@@ -28,7 +29,7 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_a_dead_process_left_in_the_spool_is_booked_at_what_it_cost(house: House) -> None:
     now_ns = time.time_ns()
-    dead = SqliteLedger(house.home.database, owner="dead")
+    dead = SqliteLedger(house.home.database, owner=f"{socket.gethostname()}/999999999/0")
     settled, lost = (dead.admit(ScriptedCase(), PRINCIPAL, now_ns).id for _ in range(2))
     dead.close()
     spool(house.home.spool, settled, measured(7), now_ns)

@@ -29,7 +29,7 @@ def is_alive(owner: str) -> bool:
 
     A name that no proxy gives itself belongs to nobody who is alive.
     """
-    host, pid, start = (owner.rsplit("/", 2) + ["", ""])[:3]
+    host, pid, start = [*owner.rsplit("/", 2), "", ""][:3]
     if not pid.isdecimal():
         return False
     if host != socket.gethostname():

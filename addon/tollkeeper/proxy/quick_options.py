@@ -23,4 +23,4 @@ class QuickOptions(options.Options):
             value = option._default if option.value is optmanager.unset else option.value
             if type(value) in UNCHANGEABLE:
                 return value
-        return super().__getattr__(name)
+        return super().__getattr__(name)  # type: ignore[no-untyped-call]  # mitmproxy's is untyped

@@ -44,12 +44,14 @@ def read(flow: http.HTTPFlow, provider: Provider, limit_bytes: int) -> Inbound:
 
 
 def headers_of(request: http.Request) -> dict[str, str]:
-    """Header values by lower-case name, several of one name joined as one list: read once, because
-    mitmproxy's ``Headers`` goes over all fields for every name that it is asked for."""
+    """Header values by lower-case name, those of one name joined by a comma.
+
+    Read once, because mitmproxy's ``Headers`` goes over all fields for every name it is asked for.
+    """
     headers: dict[str, str] = {}
-    for name, value in request.headers.fields:
-        key, text = name.lower().decode("latin-1"), value.decode("latin-1")
-        headers[key] = f"{headers[key]}, {text}" if key in headers else text
+    for raw_name, raw_value in request.headers.fields:
+        name, value = raw_name.lower().decode("latin-1"), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
     return headers
 
 
