@@ -133,6 +133,19 @@ def test_alias_is_rerouted_with_the_other_providers_key(world: World) -> None:
     assert answer["headers"]["x-tollkeeper-model"] == "llama-3.1-8b-instant"
 
 
+def test_own_key_never_follows_an_alias_to_another_provider(world: World) -> None:
+    world.agent()
+    world.policy({"models": {"small": {"provider": "groq", "model": "llama-3.1-8b-instant"}}})
+    proxy = world.proxy()
+    body = json.dumps({"model": "small", "messages": [{"role": "user", "content": "hi"}]})
+
+    [answer] = world.calls(proxy, body=body)
+
+    assert answer["status"] == 503
+    assert world.lab.calls() == []
+    assert world.books()["open"] == 0
+
+
 def test_model_outside_the_list_is_refused_in_the_providers_shape(world: World) -> None:
     world.agent(models=("gpt-4o-mini",))
     proxy = world.proxy()

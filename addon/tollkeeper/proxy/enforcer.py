@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -189,8 +188,8 @@ class Enforcer:
         provider = (
             provider_named(policy, changes.provider) if changes.provider else inbound.provider
         )
-        call = passage.call = replace(call, provider=provider.name)
-        passage.usage_spliced = route.wants_usage_event(call, inbound.body)
+        passage.call = route.retarget(call, changes)
+        passage.usage_spliced = route.wants_usage_event(passage.call, inbound.body)
         body, path = route.rewrite(
             call, inbound.body, inbound.path, changes, include_usage=passage.usage_spliced
         )
@@ -213,14 +212,18 @@ class Enforcer:
     def choose_key(
         self, flow: http.HTTPFlow, passage: Passage, provider: Provider, path: str
     ) -> None:
-        """Whose key goes along: the agent's own as it came, or the provider's, injected."""
+        """Whose key goes along: the agent's own as it came, or the provider's, injected.
+
+        The agent's own never goes to another provider than the one that it was sent to.
+        """
         policy, principal = passage.policy, passage.caller.principal
         assert policy is not None
         assert principal is not None
         limits = policy.agents.get(principal.agent) or policy.agents.get("default") or Limits()
         asked = {limits.key, policy.ceilings.key}
         wanted = next((key for key in STRICTEST_KEY_FIRST if key in asked), "either")
-        if wanted == "own" or (provider.key is None and wanted == "either"):
+        stays = provider.name == (passage.caller.provider and passage.caller.provider.name)
+        if stays and (wanted == "own" or (provider.key is None and wanted == "either")):
             return
         if provider.key is None:
             raise MissingKeyError(f"the policy names no key for {provider.name}")

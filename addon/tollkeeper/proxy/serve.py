@@ -75,7 +75,6 @@ WEB_ADDONS_REMOVED = (
     "proxyauth",
     "onboarding",
     "browser",
-    "readfile",
     "readfilestdin",
     "blocklist",
     "anticache",
