@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -188,7 +189,8 @@ class Enforcer:
         provider = (
             provider_named(policy, changes.provider) if changes.provider else inbound.provider
         )
-        passage.call = route.retarget(call, changes)
+        sent_as = changes.model or call.model
+        passage.call = replace(call, provider=provider.name, model=sent_as)
         passage.usage_spliced = route.wants_usage_event(passage.call, inbound.body)
         body, path = route.rewrite(
             call, inbound.body, inbound.path, changes, include_usage=passage.usage_spliced
