@@ -228,7 +228,8 @@ def verify(
 
     Exit code 1 when something is wrong.
     """
-    from tollkeeper.ledger.books import head, verify as check_books  # noqa: I001
+    from tollkeeper.ledger.books import head
+    from tollkeeper.ledger.books import verify as check_books
 
     with state.open_ledger() as ledger:
         end = head(ledger)

@@ -33,6 +33,7 @@ from tollkeeper.simulator.lab import body_of, in_process
 
 ASK = {"rules": [{"name": "ask", "call": {"model": "*"}, "hold": {}}]}
 PATIENCE_SECONDS = 120
+HELD_BY_ONE = 50  # below what one agent may have before a person at once
 PAUSES_SECONDS = {"at random moments": 0.05, "one after the other": 0.0}
 
 
@@ -48,7 +49,12 @@ async def hold(plan: dict[str, Any]) -> None:
         json.dumps(CHAT | {"messages": [{"role": "user", "content": f"call {number}"}]})
         for number in range(plan["held"])
     ]
-    answers = await asyncio.gather(*(call(plan | {"body": body}) for body in bodies))
+    users = plan["users"]
+    calls = [
+        call(plan | {"body": body, "auth": users[number // HELD_BY_ONE]})
+        for number, body in enumerate(bodies)
+    ]
+    answers = await asyncio.gather(*calls)
     odd = [answer for answer in answers if answer["status"] != 200]
     if odd:
         raise SystemExit(f"{len(odd)} calls were not answered with 200: {odd[0]}")
@@ -88,8 +94,10 @@ def wait_until_held(world: World, count: int) -> None:
 def measure(title: str, world: World, proxy: Proxy, held: int) -> None:
     """Hold, answer, print."""
     world.lab.reset()
-    agent = f"agent-{len(world.tokens)}"
-    plan = {"proxy": proxy.port, "auth": f"{agent}:{world.agent(agent)}", "held": held}
+    before = len(world.tokens)
+    agents = [f"agent-{before + number}" for number in range(-(-held // HELD_BY_ONE))]
+    users = [f"{agent}:{world.agent(agent)}" for agent in agents]
+    plan = {"proxy": proxy.port, "users": users, "held": held}
     clients = again("--hold", json.dumps(plan | {"ca": str(world.home.ca_certificate)}))
     wait_until_held(world, held)
     answering = again("--answer", str(world.home.root), str(PAUSES_SECONDS[title]))

@@ -1,8 +1,10 @@
 """For people who run mitmproxy themselves: ``mitmdump -s "$(tollkeeper script)"``.
 
 Weaker than ``tollkeeper up``: other scripts may run beside it, and mitmproxy's console and web
-interface keep commands that ours leaves out. What can be set safely is set; what is dangerous and was
-asked for on the command line stops mitmproxy with a sentence that names it.
+interface keep commands that ours leaves out. It listens where mitmproxy was told to listen, on every
+address unless ``--listen-host 127.0.0.1`` is said; nobody comes in without credentials. What can be
+set safely is set; what is dangerous and was asked for on the command line stops mitmproxy with a
+sentence that names it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ class Settings:
         """Before the locks look at them."""
         ctx.options.update_known(
             **{name: LOCKED[name] for name in SET},
-            listen_host=ctx.options.listen_host or "127.0.0.1",
             tcp_timeout=SILENCE_SECONDS,
         )
 
