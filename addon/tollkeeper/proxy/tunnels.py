@@ -16,6 +16,7 @@ from pathlib import Path
 
 import certifi
 from mitmproxy import ctx, exceptions, tls
+from mitmproxy.net import server_spec
 from mitmproxy.net import tls as net_tls
 from mitmproxy.net.tls import starts_like_tls_record
 from mitmproxy.proxy import layer, layers, server_hooks
@@ -123,7 +124,9 @@ class Tunnels:
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Resolve the name, check the address, dial just that."""
         data.server.error = "Tollkeeper could not check this address."
-        if data.server.via is not None:
+        upstream = self.station.policy_file.policy.upstream_proxy
+        chained = upstream and data.server.address == server_spec.parse(upstream, "http")[1]
+        if data.server.via is not None or chained:  # the owner's own proxy resolves and dials
             data.server.error = None
             return
         assert data.server.address is not None
