@@ -38,7 +38,7 @@ LOCKED: Mapping[str, Any] = {
     "anticomp": False,
     "intercept": None,
 }
-"""Option to its only value. Sources: ``ground`` measurements named in the README's security page."""
+"""Option to its only value; the reasons stand beside those that do not speak for themselves."""
 
 MODES = ("regular", "upstream:")
 """Modes in which every request comes in by a CONNECT or with credentials of its own."""

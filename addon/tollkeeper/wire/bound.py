@@ -55,7 +55,7 @@ ARGUMENT_ALLOWANCE: Final = 12
 """Opening and closing tag of one top-level argument of a tool call rendered as tags."""
 
 PROMPT_BYTES: Final = 64 * 1024
-"""What rules may match of a prompt; patterns run over bounded text (``threats.md``, Patterns)."""
+"""What rules may match of a prompt; patterns run over bounded text."""
 
 
 def text_bound(text: str) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND, Code, Dialect, Reason
 
 MAX_RETRY_AFTER_SECONDS: Final = 60
-"""Some SDKs sleep on whatever they are told, an hour if need be (``product.md``)."""
+"""Some SDKs sleep on whatever they are told, an hour if need be."""
 
 _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
     {
