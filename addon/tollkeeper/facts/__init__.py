@@ -6,6 +6,12 @@ model may write and what is billed beyond the bytes of a request. Everything is 
 and frozen. What a table does not name is unknown: None, never a guess.
 """
 
+from tollkeeper.facts.bounds import (
+    hidden_input_tokens,
+    hides_reasoning,
+    image_bound_tokens,
+    max_output_tokens,
+)
 from tollkeeper.facts.clients import (
     client_family,
     final_status,
@@ -21,12 +27,6 @@ from tollkeeper.facts.hosts import (
     normalise_host,
     provider_for_host,
     providers,
-)
-from tollkeeper.facts.models import (
-    hidden_input_tokens,
-    hides_reasoning,
-    image_bound_tokens,
-    max_output_tokens,
 )
 
 __all__ = [

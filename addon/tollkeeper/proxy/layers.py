@@ -92,7 +92,7 @@ class GovernedStream(mitm_http.HttpStream):
                 self.undressed = None
 
     def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
-        """Refuse a body that grows over the limit; answers are bounded where they are read."""
+        """Refuse a request body that grows over the limit; an answer that is buffered has none."""
         if request and len(self.request_body_buf) > type(self).body_limit_bytes():
             self.request_body_buf.clear()
             self.client_state = self.state_drain_request
