@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from ledger.conftest import Opener
-from ledger.scripted import PRINCIPAL, T0, ScriptedCase
+from ledger.scripted import PRINCIPAL, T0, ScriptedCase, measured
 from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 OPEN = """
@@ -99,6 +100,54 @@ def test_error_in_a_transaction_undoes_all_of_it(ledger: SqliteLedger) -> None:
 
     assert list(ledger.rows("SELECT * FROM spooled")) == []
     ledger.record("note", "owner", {}, T0)
+
+
+def test_group_stands_or_falls_as_a_whole(ledger: SqliteLedger) -> None:
+    def break_off() -> None:
+        with ledger.group():
+            ledger.record("note", "first", {}, T0)
+            ledger.admit(ScriptedCase(), PRINCIPAL, T0)
+            raise ZeroDivisionError
+
+    before = list(ledger.audit())
+    with pytest.raises(ZeroDivisionError):
+        break_off()
+    assert ledger.audit() == before
+
+    with ledger.group():
+        ledger.record("note", "first", {}, T0)
+        call = ledger.admit(ScriptedCase(), PRINCIPAL, T0).id
+        assert ledger.settle(call, measured(60), T0)
+
+    assert [row["kind"] for row in ledger.audit()[len(before) :]] == ["note", "admitted", "settled"]
+    assert verify(ledger) == []
+
+
+def test_what_is_known_of_the_file_is_read_again_after_somebody_else_wrote(
+    ledger: SqliteLedger, opener: Opener
+) -> None:
+    other = opener()
+    mine, theirs = (each.admit(ScriptedCase(), PRINCIPAL, T0).id for each in (ledger, other))
+
+    assert other.settle(mine, measured(60), T0 + 1)
+
+    assert not ledger.settle(mine, measured(60), T0 + 2)
+    assert ledger.settle(theirs, measured(60), T0 + 3)
+    assert not other.settle(theirs, measured(60), T0 + 4)
+    assert verify(ledger) == []
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_ledger_that_lies_elsewhere_now_is_not_written(
+    ledger: SqliteLedger, tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "tollkeeper.db"
+    path.rename(tmp_path / "moved.db")
+    if how == "replaced":
+        path.touch()
+
+    with pytest.raises(LedgerError, match="moved or replaced"):
+        ledger.record("note", "owner", {}, T0)
 
 
 def test_newer_ledger_is_refused(tmp_path: Path) -> None:

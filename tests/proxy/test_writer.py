@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-import time
 
 import pytest
 
 from proxy.house import House, run
 from tollkeeper.errors import LedgerBusy, LedgerError
 from tollkeeper.proxy import writer
-from tollkeeper.proxy.writer import LARGEST_GROUP, Writer
+from tollkeeper.proxy.writer import LARGEST_GROUP
 
 
 def noted(house: House, name: str, error: Exception | None = None):
@@ -92,23 +91,14 @@ def test_ledger_that_stays_locked_is_an_error_in_the_end(
     run(story())
 
 
-class Sick:
-    """A ledger whose transaction does not come about."""
-
-    def group(self):
-        raise LedgerError("No space is left.")
-
-
-def test_group_that_does_not_come_about_is_everybodys_error() -> None:
+def test_group_that_does_not_come_about_leaves_everybody_to_himself(house: House) -> None:
     async def story() -> list[object]:
-        made = Writer(Sick())
-        made.wrote_ns = time.monotonic_ns() + 10**12  # as if others were writing
-        return list(
-            await asyncio.gather(*(made.write(lambda: 1) for _ in range(4)), return_exceptions=True)
-        )
+        write = house.station.writer.write
+        works = [noted(house, f"{i}") for i in range(4)]
+        house.home.database.rename(house.root / "moved.db")
+        return list(await asyncio.gather(*map(write, works), return_exceptions=True))
 
-    _, *together = run(story())
-    assert [type(one) for one in together] == [LedgerError] * 3
+    assert [type(one) for one in run(story())] == [LedgerError] * 4
 
 
 def test_idle_writer_has_nothing_scheduled(house: House) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
 from tollkeeper.domain import NS_PER_SECOND, Account, Balance
 from tollkeeper.errors import UsageError
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
 
 FOREVER = 2**63 - 1
@@ -102,7 +102,7 @@ class Accounts(Journal):
 
 
 def balances(
-    connection: sqlite3.Connection, accounts: Sequence[Account], subjects: Iterable[str] = ()
+    connection: Connection, accounts: Sequence[Account], subjects: Iterable[str] = ()
 ) -> Balances:
     """What stands on each; an account asked for the first time gets its row from the transfers.
 
@@ -130,7 +130,7 @@ def _standing(subjects: int) -> str:
     )
 
 
-def in_flight(connection: sqlite3.Connection, subject: str) -> int:
+def in_flight(connection: Connection, subject: str) -> int:
     """How many calls of this subject are forwarded and not settled."""
     row = connection.execute(
         f"SELECT in_flight FROM balances WHERE subject = ? AND ends_ns = {FOREVER}"
@@ -141,7 +141,7 @@ def in_flight(connection: sqlite3.Connection, subject: str) -> int:
 
 
 def reserve(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     subjects: Sequence[str],
     amount_nano_usd: int,
@@ -149,23 +149,26 @@ def reserve(
     *,
     forwarded: bool,
     before: Balances,
-) -> None:
+) -> int | None:
     """One pending transfer on every subject, with consecutive ids after the last.
 
     Args:
         forwarded: Whether the call goes out, so that it is in flight from now on.
         before: What is known of some of the subjects, within this transaction.
+
+    Returns:
+        The id of the first; None when there is nobody to count on.
     """
     if not subjects:
-        return
+        return None
     last = connection.execute(
         _pending(len(subjects)), (call, amount_nano_usd, now_ns, *subjects)
     ).lastrowid
-    hour = now_ns // HOUR_NS
+    assert last is not None
+    first, hour = last - len(subjects) + 1, now_ns // HOUR_NS
     if before.last_ns // HOUR_NS != hour:
         connection.execute(
-            "INSERT INTO transfer_hours VALUES (?, ?) ON CONFLICT DO NOTHING",
-            (hour, (last or 0) - len(subjects) + 1),
+            "INSERT INTO transfer_hours VALUES (?, ?) ON CONFLICT DO NOTHING", (hour, first)
         )
     slots = int(forwarded)
     connection.execute(_move(len(subjects)), (0, amount_nano_usd, 1, slots, now_ns, *subjects))
@@ -176,12 +179,18 @@ def reserve(
             " WHERE NOT EXISTS (SELECT 1 FROM balances WHERE subject = ?1 AND window = 'total')",
             [(one, amount_nano_usd, now_ns, slots) for one in new],
         )
+    made = [Pending(first + n, one, amount_nano_usd, now_ns) for n, one in enumerate(subjects)]
+    connection.keep(("pending", first), made)
+    return first
 
 
-def pendings(connection: sqlite3.Connection, ids: range) -> list[Pending]:
+def pendings(connection: Connection, ids: range) -> list[Pending]:
     """The pending transfers of these ids, in their order."""
     if not ids:
         return []
+    known: list[Pending] | None = connection.known.pop(("pending", ids.start), None)
+    if known is not None:
+        return known
     rows = connection.execute(
         "SELECT id, subject, amount_nano_usd, booked_ns FROM transfers"
         " WHERE id >= ? AND id < ? AND kind = 'pending'",
@@ -191,7 +200,7 @@ def pendings(connection: sqlite3.Connection, ids: range) -> list[Pending]:
 
 
 def post(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     pending: Sequence[Pending],
     cost_nano_usd: int,
@@ -223,7 +232,7 @@ def post(
 
 
 def void(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     pending: Sequence[Pending],
     now_ns: int,
@@ -242,7 +251,7 @@ def void(
 
 
 def _resolve(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     kind: str,
     amount_nano_usd: int,
@@ -293,7 +302,7 @@ def _move(subjects: int) -> str:
     )
 
 
-def _opened(connection: sqlite3.Connection, account: Account) -> Balance:
+def _opened(connection: Connection, account: Account) -> Balance:
     balance = _stored(connection, account)
     if balance is None:
         balance, last_ns = _summed(connection, account)
@@ -305,7 +314,7 @@ def _opened(connection: sqlite3.Connection, account: Account) -> Balance:
     return balance
 
 
-def _stored(connection: sqlite3.Connection, account: Account) -> Balance | None:
+def _stored(connection: Connection, account: Account) -> Balance | None:
     row = connection.execute(
         f"SELECT {_BALANCE} FROM balances"
         " WHERE subject = ? AND ends_ns = ? AND window = ? AND starts_ns = ?",
@@ -314,7 +323,7 @@ def _stored(connection: sqlite3.Connection, account: Account) -> Balance | None:
     return Balance(*row) if row else None
 
 
-def _summed(connection: sqlite3.Connection, account: Account) -> tuple[Balance, int]:
+def _summed(connection: Connection, account: Account) -> tuple[Balance, int]:
     """The balance from the transfers, and the time of the latest.
 
     The row for the total tells when nothing has to be summed: in the common case, the first call of

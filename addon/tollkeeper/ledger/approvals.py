@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hmac
 import json
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from tollkeeper.core.identity import seal
 from tollkeeper.domain import NS_PER_SECOND, Approval, Verdict
 from tollkeeper.errors import ApprovalError
 from tollkeeper.ledger.chain import canonical
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
 
 FETCH_NS = 3600 * NS_PER_SECOND
@@ -127,7 +127,7 @@ class Approvals(Journal):
     # ---- for admission
 
     def _newest(
-        self, connection: sqlite3.Connection, agent: str, digest: str, now_ns: int
+        self, connection: Connection, agent: str, digest: str, now_ns: int
     ) -> tuple[Approval | None, int]:
         """What a new call of this digest meets, and how many others of the agent wait.
 
@@ -137,13 +137,13 @@ class Approvals(Journal):
         found, others = connection.execute(_NEWEST, (agent, digest)).fetchone()
         return self._met(connection, found, now_ns) if found and digest else None, others
 
-    def _met(self, connection: sqlite3.Connection, approval: str, now_ns: int) -> Approval | None:
+    def _met(self, connection: Connection, approval: str, now_ns: int) -> Approval | None:
         row = connection.execute(f"{_SELECT} WHERE a.id = ?", (approval,)).fetchone()
         judged = self._judged(connection, row, now_ns)
         forgotten = judged.state == "rejected" and judged.lapses_ns <= now_ns
         return None if forgotten or judged.state == "lapsed" else judged
 
-    def _by_id(self, connection: sqlite3.Connection, approval: str, now_ns: int) -> Approval | None:
+    def _by_id(self, connection: Connection, approval: str, now_ns: int) -> Approval | None:
         """What a held call meets that asks again: the answer to its own question, unless used up."""
         row = connection.execute(f"{_SELECT} WHERE a.id = ?", (approval,)).fetchone()
         if row is None:
@@ -151,9 +151,7 @@ class Approvals(Journal):
         judged = self._judged(connection, row, now_ns)
         return None if judged.state == "used" else judged
 
-    def _judged(
-        self, connection: sqlite3.Connection, row: tuple[Any, ...], now_ns: int
-    ) -> Approval:
+    def _judged(self, connection: Connection, row: tuple[Any, ...], now_ns: int) -> Approval:
         """The approval by its seal and the clock; what the row said otherwise is put right."""
         approval, verdict, stored = _read_row(row)
         if stored in ("used", "lapsed"):
@@ -171,9 +169,7 @@ class Approvals(Journal):
             _store_state(connection, approval)
         return approval
 
-    def _note_forgery(
-        self, connection: sqlite3.Connection, row: tuple[Any, ...], now_ns: int
-    ) -> None:
+    def _note_forgery(self, connection: Connection, row: tuple[Any, ...], now_ns: int) -> None:
         approval, verdict, _ = _read_row(row)
         if self._operator_key is None or verdict is None or row[-1]:
             return
@@ -205,7 +201,7 @@ class Approvals(Journal):
 # ------------------------------------------------------------------ within a transaction
 
 
-def ask(connection: sqlite3.Connection, approval: Approval, body: bytes) -> None:
+def ask(connection: Connection, approval: Approval, body: bytes) -> None:
     """Open a new approval."""
     connection.execute(
         "INSERT INTO approvals VALUES (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)",
@@ -214,7 +210,7 @@ def ask(connection: sqlite3.Connection, approval: Approval, body: bytes) -> None
     )  # fmt: skip
 
 
-def use_up(connection: sqlite3.Connection, approval: str) -> None:
+def use_up(connection: Connection, approval: str) -> None:
     """The verdict has released its one forward."""
     connection.execute("UPDATE approvals SET state = 'used' WHERE id = ?", (approval,))
 
@@ -226,7 +222,7 @@ def _answered(approval: Approval, verdict: Verdict) -> Approval:
     )
 
 
-def _store_state(connection: sqlite3.Connection, approval: Approval) -> None:
+def _store_state(connection: Connection, approval: Approval) -> None:
     connection.execute(
         "UPDATE approvals SET state = ?, lapses_ns = ? WHERE id = ?",
         (approval.state, approval.lapses_ns, approval.id),

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from tollkeeper.domain import Decision, Effect, Principal, Settlement
 from tollkeeper.ledger.chain import canonical
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.port import Case
 
 STATES = {Effect.ALLOW: "forwarded", Effect.CHANGE: "forwarded", Effect.HOLD: "held",
@@ -20,10 +20,7 @@ _ADMITTED = (
     " settled_ns, price_source, approval, consumed, model_key, prefix, owner, rated, reservation"
 )
 _COLUMNS = _ADMITTED.split(", ")
-_INSERT = (
-    f"INSERT INTO calls ({_ADMITTED}) VALUES ({', '.join('?' * (len(_COLUMNS) - 1))},"
-    " CASE WHEN ? THEN (SELECT coalesce(max(id), 0) + 1 FROM transfers) END)"
-)
+_INSERT = f"INSERT INTO calls ({_ADMITTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
     f"{name} = excluded.{name}" for name in _COLUMNS if name not in ("id", "at_ns")
 )
@@ -73,26 +70,30 @@ def counted_on(decision: Decision) -> tuple[Sequence[str], int]:
     return (*rated, *(one for one in subjects if one not in rated)), len(rated)
 
 
-def find(connection: sqlite3.Connection, call: str) -> OpenCall | None:
+def find(connection: Connection, call: str) -> OpenCall | None:
     """The call in whatever state, or None."""
+    known: OpenCall | None = connection.known.pop(call, None)  # once: its state is to change now
+    if known is not None:
+        return known
     row = connection.execute(f"SELECT {_OPEN} FROM calls WHERE id = ?", (call,)).fetchone()
     return OpenCall(*row) if row else None
 
 
-def open_calls(connection: sqlite3.Connection) -> Iterator[OpenCall]:
+def open_calls(connection: Connection) -> Iterator[OpenCall]:
     """All that are held or forwarded."""
     rows = connection.execute(f"SELECT {_OPEN} FROM calls WHERE state IN ('held', 'forwarded')")
     return iter([OpenCall(*row) for row in rows.fetchall()])
 
 
 def write_admitted(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     case: Case,
     principal: Principal,
     decision: Decision,
     subjects: int,
     rated: int,
+    reservation: int | None,
     facts: Mapping[str, Any],
     approval: str | None,
     owner: str,
@@ -102,28 +103,35 @@ def write_admitted(
 ) -> None:
     """Write what was decided; a call admitted again keeps its id and its first time.
 
-    The pending transfers of what stands are the next ones that are written.
+    Args:
+        reservation: The first of its pending transfers, one for each of the subjects.
     """
-    denied = decision.effect is Effect.DENY
-    prefixes = case.prefixes
+    state = STATES[decision.effect]
+    prefix = next(iter(case.prefixes), None)
     connection.execute(
         _UPSERT if again else _INSERT,
         (
             call, now_ns, now_ns, principal.agent, facts.get("team"), principal.run,
             facts.get("provider"), facts.get("model"), facts.get("operation"),
-            int(bool(facts.get("stream"))), STATES[decision.effect], decision.effect.name.lower(),
+            int(bool(facts.get("stream"))), state, decision.effect.name.lower(),
             canonical([reason.code for reason in decision.reasons]) if decision.reasons else "[]",
             subjects, decision.reserve_nano_usd,
             decision.expected_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
-            now_ns if denied else None, decision.price_source, approval, decision.consumes,
-            case.model_key, prefixes[0] if prefixes else None, owner,
-            rated, int(subjects > 0),
+            now_ns if state == "refused" else None, decision.price_source, approval,
+            decision.consumes, case.model_key, prefix, owner, rated, reservation,
         ),
     )  # fmt: skip
+    if state != "refused":
+        opened = OpenCall(
+            call, state, principal.agent, now_ns, subjects, reservation,
+            decision.reserve_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
+            decision.price_source, approval, case.model_key, prefix, owner, rated,
+        )  # fmt: skip
+        connection.keep(call, opened)
 
 
 def write_settled(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     settlement: Settlement,
     cost_nano_usd: int | None,
@@ -143,7 +151,7 @@ def write_settled(
     )  # fmt: skip
 
 
-def write_left(connection: sqlite3.Connection, call: str, now_ns: int) -> None:
+def write_left(connection: Connection, call: str, now_ns: int) -> None:
     """Write that a held call ended without an answer."""
     connection.execute(
         "UPDATE calls SET state = 'left', settled_ns = ? WHERE id = ?", (now_ns, call)

@@ -26,8 +26,21 @@ _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _LOG_PAGES = 5_000
 _MOST_LOG_PAGES = 20_000  # 80 MB
 
-_VERB_ALONE = ("BEGIN IMMEDIATE", "COMMIT", ("ROLLBACK",))
-_VERB_IN_GROUP = ("SAVEPOINT verb", "RELEASE verb", ("ROLLBACK TO verb", "RELEASE verb"))
+_MOST_KNOWN = 4096  # callers and calls in flight: a few megabytes
+
+
+class Connection(sqlite3.Connection):
+    """The connection that writes, and what it knows of the file without reading it again."""
+
+    known: dict[Any, Any]
+    """Valid within a write transaction: emptied when somebody else wrote, or something was undone."""
+
+    def keep[T](self, key: Any, value: T) -> T:
+        """Know ``value`` from now on; returns it."""
+        if len(self.known) >= _MOST_KNOWN:
+            self.known.clear()
+        self.known[key] = value
+        return value
 
 
 class SqliteFile:
@@ -43,12 +56,15 @@ class SqliteFile:
         self.path = path
         self._lock = threading.RLock()
         self._grouping = False
+        self._known_version = -1
         self._reader: sqlite3.Connection | None = None
         with self._translated():
-            _make_private(path)
+            self._path, self._file_id = os.fspath(path), _make_private(path)
             self._connection = sqlite3.connect(
-                path, timeout=_OPENING_SECONDS, isolation_level=None, check_same_thread=False
-            )
+                path, timeout=_OPENING_SECONDS, isolation_level=None, check_same_thread=False,
+                factory=Connection,
+            )  # fmt: skip
+            self._connection.known = {}
             try:
                 self._prepare(busy_timeout_ms, _SYNCHRONOUS[durability])
             except BaseException:
@@ -96,46 +112,69 @@ class SqliteFile:
             raise LedgerError(f"{self.path} was written by a newer Tollkeeper: update this one.")
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Connection]:
         """The write lock from the first statement on; all or nothing of what happens inside.
 
-        Inside ``group`` it is a savepoint of the group's transaction.
+        Inside ``group`` it is a part of the group's transaction.
 
         Raises:
             LedgerBusy: When another process holds the lock for longer than the busy timeout.
-            LedgerError: When the file cannot be read or written.
+            LedgerError: When the file cannot be read or written, or is not the one any more that all
+                other processes see.
         """
-        begin, end, undo = _VERB_IN_GROUP if self._grouping else _VERB_ALONE
-        with self._lock, self._translated():
-            connection = self._connection
-            if self._grouping and not connection.in_transaction:
-                # A full disk ends a whole transaction; a savepoint now would begin another one.
-                raise LedgerError(f"{self.path} lost the transaction it was writing.")
-            connection.execute(begin)
-            try:
+        connection = self._connection
+        if self._grouping:
+            with self._translated():
+                if not connection.in_transaction:
+                    # A full disk ends a whole transaction; a statement now would stand for itself.
+                    raise LedgerError(f"{self.path} lost the transaction it was writing.")
                 yield connection
-                connection.execute(end)
+            return
+        with self._lock, self._translated():
+            self._demand_in_place()
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                self._know_again()
+                yield connection
+                connection.execute("COMMIT")
             except BaseException:
+                connection.known.clear()
                 if connection.in_transaction:
-                    for statement in undo:
-                        connection.execute(statement)
+                    connection.execute("ROLLBACK")
                 raise
 
     @contextmanager
     def group(self) -> Iterator[None]:
-        """Several verbs in one transaction, so that they share its cost; each stands or falls alone.
+        """Several verbs in one transaction, so that they share its cost: all of them or none.
 
-        Nothing of what they return may be acted on before the group has ended well.
+        Nothing of what they return may be acted on before the group has ended well, and an error of
+        any must leave it.
 
         Raises:
             LedgerBusy, LedgerError: As ``transaction``; nothing of any verb then stands.
         """
-        with self._lock, self.transaction():
+        with self.transaction():
             self._grouping = True
             try:
                 yield
             finally:
                 self._grouping = False
+
+    def _demand_in_place(self) -> None:
+        """Two processes that write two files of the same name would keep two sets of books."""
+        try:
+            stat = os.stat(self._path)
+        except FileNotFoundError:
+            stat = None
+        if stat is None or (stat.st_dev, stat.st_ino) != self._file_id:
+            raise LedgerError(f"{self.path} was moved or replaced: start this process again.")
+
+    def _know_again(self) -> None:
+        """Forget what another connection may have changed; the write lock is held."""
+        version = self._data_version()
+        if version != self._known_version:
+            self._connection.known.clear()
+            self._known_version = version
 
     def _read(self, sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """All rows of one query on the read-write connection: what an open transaction wrote counts."""
@@ -214,11 +253,14 @@ class SqliteFile:
             self._connection.close()
 
 
-def _make_private(path: Path) -> None:
+def _make_private(path: Path) -> tuple[int, int]:
+    """Make the file if need be, for its owner alone; its device and inode."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        if os.fstat(handle).st_mode & 0o077:
+        stat = os.fstat(handle)
+        if stat.st_mode & 0o077:
             os.fchmod(handle, 0o600)
+        return stat.st_dev, stat.st_ino
     finally:
         os.close(handle)
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable
 
 from tollkeeper.domain import NS_PER_SECOND, Basis, Outcome, Settlement
 from tollkeeper.ledger import learning, rates
 from tollkeeper.ledger.calls import OpenCall, open_calls
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
 from tollkeeper.ledger.settling import let_go, resolve
 
@@ -71,7 +71,7 @@ class Housekeeping(Journal):
             self._forgot_ns = now_ns
 
 
-def renew(connection: sqlite3.Connection, owner: str, now_ns: int) -> None:
+def renew(connection: Connection, owner: str, now_ns: int) -> None:
     """Write the owner's sign of life; the caller's transaction holds the write lock."""
     connection.execute(
         "INSERT INTO leases VALUES (?, ?, ?, ?)"
@@ -80,14 +80,12 @@ def renew(connection: sqlite3.Connection, owner: str, now_ns: int) -> None:
     )
 
 
-def _lives(
-    connection: sqlite3.Connection, owner: str, alive: Callable[[str], bool], now_ns: int
-) -> bool:
+def _lives(connection: Connection, owner: str, alive: Callable[[str], bool], now_ns: int) -> bool:
     row = connection.execute("SELECT renewed_ns FROM leases WHERE owner = ?", (owner,)).fetchone()
     return row is not None and now_ns - row[0] < LEASE_NS and alive(owner)
 
 
-def _book(connection: sqlite3.Connection, call: OpenCall, now_ns: int) -> None:
+def _book(connection: Connection, call: OpenCall, now_ns: int) -> None:
     if call.state == "held":
         let_go(connection, call, now_ns)
         append(connection, "left", "tollkeeper", call.id, {"why": "recovered"}, now_ns)

@@ -11,6 +11,7 @@ from tollkeeper.core.snapshot import AgentRecord, RunRecord, Standing, TokenReco
 from tollkeeper.domain import Limits, Principal
 from tollkeeper.errors import UsageError
 from tollkeeper.ledger.chain import canonical
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
 from tollkeeper.ledger.records import (
     AGENT_COLUMNS,
@@ -24,8 +25,6 @@ from tollkeeper.ledger.records import (
 )
 
 _DEEPEST = 32  # ends the walk to the root should a parent ever be its own descendant
-
-_REMEMBERED = 1024  # callers whose standing is kept between admissions
 
 _LINEAGE = f"""
     WITH RECURSIVE lineage(depth, {AGENT_COLUMNS}) AS (
@@ -51,31 +50,20 @@ OPERATOR = "operator"
 class Identities(Journal):
     """The part of the ledger that knows who is who."""
 
-    _standings: dict[Principal, Standing]
-    _standings_version = -1
-
     @contextmanager
-    def _changing(self) -> Iterator[sqlite3.Connection]:
+    def _changing(self) -> Iterator[Connection]:
         """A transaction after which nobody's standing is known any more."""
-        try:
-            with self.transaction() as connection:
+        with self.transaction() as connection:
+            try:
                 yield connection
-        finally:
-            self._standings = {}
+            finally:
+                connection.known.clear()
 
-    def _standing_now(self, connection: sqlite3.Connection, principal: Principal) -> Standing:
-        """The standing in the open write transaction, read again only after somebody wrote.
-
-        The version of the data moves with every commit of another connection; what this one
-        changes goes through ``_changing``.
-        """
-        version = self._data_version()
-        if version != self._standings_version or len(self._standings) >= _REMEMBERED:
-            self._standings, self._standings_version = {}, version
-        known = self._standings.get(principal)
-        if known is None:
-            known = self._standings[principal] = standing(connection, principal)
-        return known
+    @staticmethod
+    def _standing_now(connection: Connection, principal: Principal) -> Standing:
+        """The standing in the open write transaction; what changes one goes through ``_changing``."""
+        known: Standing | None = connection.known.get(principal)
+        return known or connection.keep(principal, standing(connection, principal))
 
     def identify(self, agent: str, token_sha256: str) -> TokenRecord | None:
         """The token with this hash if it is this agent's, whatever its state."""
@@ -245,7 +233,7 @@ class Identities(Journal):
                 append(connection, "run_ended", OPERATOR, None, data, now_ns)
 
 
-def standing(connection: sqlite3.Connection, principal: Principal) -> Standing:
+def standing(connection: Connection, principal: Principal) -> Standing:
     """As ``Identities.standing``, within whatever transaction is open."""
     agents = connection.execute(_LINEAGE, (principal.agent,)).fetchall()
     token = connection.execute(
@@ -264,29 +252,27 @@ def standing(connection: sqlite3.Connection, principal: Principal) -> Standing:
     )
 
 
-def _state(connection: sqlite3.Connection, agent: str) -> str | None:
+def _state(connection: Connection, agent: str) -> str | None:
     row = connection.execute("SELECT state FROM agents WHERE name = ?", (agent,)).fetchone()
     return row[0] if row else None
 
 
-def _demand_agent(connection: sqlite3.Connection, name: str) -> None:
+def _demand_agent(connection: Connection, name: str) -> None:
     if _state(connection, name) is None:
         raise UsageError(f"There is no agent {name!r}.")
 
 
-def _demand_run(connection: sqlite3.Connection, run: str) -> None:
+def _demand_run(connection: Connection, run: str) -> None:
     if not connection.execute("SELECT 1 FROM runs WHERE id = ?", (run,)).fetchone():
         raise UsageError(f"There is no run {run!r}.")
 
 
-def _family(connection: sqlite3.Connection, name: str) -> list[str]:
+def _family(connection: Connection, name: str) -> list[str]:
     """The agent and all that descend from it."""
     return [row[0] for row in connection.execute(_DESCENDANTS, (name,))]
 
 
-def _revoke(
-    connection: sqlite3.Connection, where: str, params: tuple[Any, ...], now_ns: int
-) -> list[str]:
+def _revoke(connection: Connection, where: str, params: tuple[Any, ...], now_ns: int) -> list[str]:
     """Ids of the tokens that were not revoked before."""
     rows = connection.execute(
         f"UPDATE tokens SET revoked_ns = ? WHERE revoked_ns IS NULL AND {where} RETURNING id",

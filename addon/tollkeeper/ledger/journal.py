@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Mapping
 from typing import Any
 
 from tollkeeper.ledger.chain import GENESIS, canonical, link
-from tollkeeper.ledger.file import SqliteFile
+from tollkeeper.ledger.file import Connection, SqliteFile
 
 
 class Journal(SqliteFile):
@@ -46,7 +45,7 @@ class Journal(SqliteFile):
 
 
 def append(
-    connection: sqlite3.Connection,
+    connection: Connection,
     kind: str,
     actor: str,
     call: str | None,
@@ -58,11 +57,16 @@ def append(
     Args:
         data: Plain JSON values; never tokens, keys or bodies.
     """
-    last = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
-    seq, previous = (last[0] + 1, last[1]) if last else (1, GENESIS)
-    text = canonical(data)
+    last, previous = connection.known.get("last record") or _last_record(connection)
+    seq, text = last + 1, canonical(data)
+    made = link(previous, seq, now_ns, kind, actor, call, text)
     connection.execute(
         "INSERT INTO audit VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (seq, now_ns, kind, actor, call, text, previous,
-         link(previous, seq, now_ns, kind, actor, call, text)),
-    )  # fmt: skip
+        (seq, now_ns, kind, actor, call, text, previous, made),
+    )
+    connection.keep("last record", (seq, made))
+
+
+def _last_record(connection: Connection) -> tuple[int, str]:
+    last = connection.execute("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").fetchone()
+    return last or (0, GENESIS)

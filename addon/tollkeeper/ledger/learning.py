@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
 from tollkeeper.core.snapshot import History
 from tollkeeper.domain import NS_PER_SECOND
+from tollkeeper.ledger.file import Connection
 
 PREFIXES_KEPT_NS = 7 * 24 * 3600 * NS_PER_SECOND
 """A conversation that has rested for a week is bound from its bytes again."""
@@ -25,7 +25,7 @@ _MOVE = """
 
 
 def known(
-    connection: sqlite3.Connection, agent: str, model_key: str, prefixes: Sequence[str]
+    connection: Connection, agent: str, model_key: str, prefixes: Sequence[str]
 ) -> tuple[tuple[str, int] | None, History | None]:
     """What earlier calls of this agent to this model teach.
 
@@ -68,7 +68,7 @@ def _known(prefixes: int) -> str:
 
 
 def learn_prefix(
-    connection: sqlite3.Connection,
+    connection: Connection,
     agent: str,
     model_key: str,
     digest: str,
@@ -84,7 +84,7 @@ def learn_prefix(
 
 
 def learn_history(
-    connection: sqlite3.Connection,
+    connection: Connection,
     agent: str,
     model_key: str,
     *,
@@ -97,6 +97,6 @@ def learn_history(
     connection.execute(_MOVE, (agent, model_key, output_tokens, share_ppm))
 
 
-def forget(connection: sqlite3.Connection, now_ns: int) -> None:
+def forget(connection: Connection, now_ns: int) -> None:
     """Drop prefixes that nobody has built on for a week."""
     connection.execute("DELETE FROM billed_prefixes WHERE at_ns < ?", (now_ns - PREFIXES_KEPT_NS,))

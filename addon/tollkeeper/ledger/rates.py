@@ -7,12 +7,12 @@ wait for the write lock do not get it in the order of their clocks.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import cache
 
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.ledger import accounts
+from tollkeeper.ledger.file import Connection
 
 KEPT_NS = 120 * NS_PER_SECOND
 """How long admissions are kept: the minute that counts, and as much again for clocks that differ."""
@@ -27,9 +27,7 @@ class SqliteRateLog:
         in_flight: What is known already, by subject.
     """
 
-    def __init__(
-        self, connection: sqlite3.Connection, now_ns: int, in_flight: Mapping[str, int]
-    ) -> None:
+    def __init__(self, connection: Connection, now_ns: int, in_flight: Mapping[str, int]) -> None:
         self._connection = connection
         self._since_ns = now_ns - _WINDOW_NS
         self._in_flight = in_flight
@@ -99,7 +97,7 @@ class SqliteRateLog:
 
 
 def charge(
-    connection: sqlite3.Connection, call: str, subjects: Sequence[str], tokens: int, now_ns: int
+    connection: Connection, call: str, subjects: Sequence[str], tokens: int, now_ns: int
 ) -> None:
     """Count one admission on every subject."""
     if not subjects:
@@ -110,7 +108,7 @@ def charge(
 
 
 def correct(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     subjects: Sequence[str],
     at_ns: int,
@@ -134,7 +132,7 @@ def correct(
 
 
 def take_back(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     subjects: Sequence[str],
     at_ns: int,
@@ -154,7 +152,7 @@ def take_back(
     )
 
 
-def forget(connection: sqlite3.Connection, now_ns: int) -> None:
+def forget(connection: Connection, now_ns: int) -> None:
     """Drop whole seconds that are older than what is kept."""
     second = (now_ns - KEPT_NS) // NS_PER_SECOND
     old = connection.execute(

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import fields
 from typing import Any
 
 from tollkeeper.domain import Basis, Outcome, Settlement, Usage
 from tollkeeper.ledger import accounts, learning, rates
 from tollkeeper.ledger.calls import OpenCall, write_left, write_settled
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import append
 
 _NO_USAGE = Usage()
 _USAGE = tuple(field.name for field in fields(Usage))
 
 
-def let_go(connection: sqlite3.Connection, call: OpenCall, now_ns: int) -> None:
+def let_go(connection: Connection, call: OpenCall, now_ns: int) -> None:
     """Void what a held call has reserved."""
     pending = accounts.pendings(connection, call.reserved)
     accounts.void(connection, call.id, pending, now_ns, forwarded=False)
@@ -23,7 +23,7 @@ def let_go(connection: sqlite3.Connection, call: OpenCall, now_ns: int) -> None:
 
 
 def resolve(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: OpenCall,
     settlement: Settlement,
     now_ns: int,
@@ -75,9 +75,7 @@ def _tokens(call: OpenCall, settlement: Settlement) -> int:
     )
 
 
-def _learn(
-    connection: sqlite3.Connection, call: OpenCall, settlement: Settlement, now_ns: int
-) -> None:
+def _learn(connection: Connection, call: OpenCall, settlement: Settlement, now_ns: int) -> None:
     usage = settlement.usage
     if settlement.basis is not Basis.MEASURED or usage.input_tokens is None or not call.model_key:
         return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from tollkeeper.ledger import accounts, learning, rates
 from tollkeeper.ledger.accounts import Accounts
 from tollkeeper.ledger.approvals import Approvals, ask, use_up
 from tollkeeper.ledger.calls import OpenCall, counted_on, find, write_admitted
+from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.housekeeping import Housekeeping, renew
 from tollkeeper.ledger.identities import Identities
 from tollkeeper.ledger.journal import append
@@ -65,7 +65,6 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
     ) -> None:
         self._owner = owner or f"{os.getpid()}-{os.urandom(6).hex()}"
         self._operator_key = operator_key
-        self._standings = {}
         super().__init__(path, busy_timeout_ms=busy_timeout_ms, durability=durability)
 
     @property
@@ -106,13 +105,14 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
                 assert approval is not None
                 ask(connection, approval, body)
             subjects, rated = counted_on(decision)
-            write_admitted(
-                connection, call, case, principal, decision, len(subjects), rated, facts,
-                approval.id if approval else None, self._owner, now_ns, again=again is not None,
-            )  # fmt: skip
-            accounts.reserve(
+            reservation = accounts.reserve(
                 connection, call, subjects, decision.reserve_nano_usd, now_ns,
                 forwarded=decision.effect < Effect.HOLD, before=balances,
+            )  # fmt: skip
+            write_admitted(
+                connection, call, case, principal, decision, len(subjects), rated, reservation,
+                facts, approval.id if approval else None, self._owner, now_ns,
+                again=again is not None,
             )  # fmt: skip
             if decision.effect < Effect.HOLD:
                 _release(connection, call, decision, subjects[:rated], snapshot.approval, now_ns)
@@ -158,7 +158,7 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
 
     def _snapshot(
         self,
-        connection: sqlite3.Connection,
+        connection: Connection,
         case: Case,
         principal: Principal,
         stands: Standing,
@@ -184,16 +184,14 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
         )
 
 
-def _demand(connection: sqlite3.Connection, call: str) -> OpenCall:
+def _demand(connection: Connection, call: str) -> OpenCall:
     found = find(connection, call)
     if found is None:
         raise LedgerError(f"There is no call {call!r}.")
     return found
 
 
-def _take_out(
-    connection: sqlite3.Connection, call: str, principal: Principal, now_ns: int
-) -> OpenCall:
+def _take_out(connection: Connection, call: str, principal: Principal, now_ns: int) -> OpenCall:
     """A held call asks again: what it reserved goes first. One that had left has nothing to take."""
     found = _demand(connection, call)
     if found.agent != principal.agent or found.state not in ("held", "left"):
@@ -233,7 +231,7 @@ def _concerned(
 
 
 def _release(
-    connection: sqlite3.Connection,
+    connection: Connection,
     call: str,
     decision: Decision,
     rated: Sequence[str],

@@ -13,7 +13,6 @@ from weakref import WeakKeyDictionary
 from mitmproxy import connection
 
 from tollkeeper.domain import Principal, Provider, Reason
-from tollkeeper.errors import LedgerError
 from tollkeeper.home import Home
 from tollkeeper.proxy.writer import Writer
 
@@ -54,15 +53,11 @@ class Station:
     owner: str
     callers: WeakKeyDictionary[connection.Client, Caller] = field(default_factory=WeakKeyDictionary)
     writer: Writer = field(init=False)
-    file: tuple[int, int] | None = field(init=False)
-    """Device and inode of the ledger that was opened."""
-
     turned_away: Counter[str] = field(default_factory=Counter)
     """Refusals before a principal was known, by cause; housekeeping records them in one go."""
 
     def __post_init__(self) -> None:
         self.writer = Writer(self.ledger)
-        self.file = file_id(self.home.database)
 
     @property
     def spool(self) -> Path:
@@ -80,18 +75,6 @@ class Station:
         The event loop is never blocked on another process, and the answer comes after the commit.
 
         Raises:
-            LedgerError: When the ledger stayed locked for ``writer.PATIENCE_NS``, is broken, or is not
-                the file any more that all other processes see.
+            LedgerError: When the ledger stayed locked for ``writer.PATIENCE_NS`` or is broken.
         """
-        if file_id(self.home.database) != self.file:
-            raise LedgerError(f"{self.home.database} was moved or replaced: restart the proxy.")
         return await self.writer.write(work)
-
-
-def file_id(path: Path) -> tuple[int, int] | None:
-    """Which file lies at this path now; None when there is none."""
-    try:
-        stat = path.stat()
-    except OSError:
-        return None
-    return stat.st_dev, stat.st_ino
