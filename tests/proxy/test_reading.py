@@ -13,9 +13,11 @@ from mitmproxy.test import tflow
 
 from proxy.house import OPENAI, House
 from tollkeeper import facts
+from tollkeeper.domain import Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy.reading import (
     METHOD_OVERRIDES,
+    headers_of,
     likeness,
     objection,
     read,
@@ -33,6 +35,10 @@ ENCODED = {
     "zstd": zstandard.ZstdCompressor().compress(BODY),
 }
 PROVIDER = facts.providers()["openai"]
+
+
+def objected(flow: http.HTTPFlow, one: Caller) -> Reason | None:
+    return objection(flow, one, headers_of(flow.request))
 
 
 def caller(**changes: object) -> Caller:
@@ -73,7 +79,7 @@ def request(house: House, **changes: object) -> http.HTTPFlow:
     ids=repr,
 )
 def test_request_whose_names_agree_is_read(house: House, changes: dict) -> None:
-    assert objection(request(house, **changes), caller()) is None
+    assert objected(request(house, **changes), caller()) is None
 
 
 @pytest.mark.parametrize(
@@ -109,22 +115,33 @@ def test_request_whose_names_agree_is_read(house: House, changes: dict) -> None:
     ids=repr,
 )
 def test_request_whose_target_is_in_doubt_is_refused(house: House, changes: dict) -> None:
-    reason = objection(request(house, **changes), caller())
+    reason = objected(request(house, **changes), caller())
 
     assert reason is not None
     assert reason.code == "policy_denied"
 
 
-@pytest.mark.parametrize("header", METHOD_OVERRIDES)
+def test_target_of_a_later_request_is_looked_at_again(house: House) -> None:
+    one = caller()
+    good, bad = {"hosts": ["api.openai.com", "api.openai.com"]}, {"hosts": ["api.anthropic.com"]}
+
+    assert objected(request(house, **good), one) is None
+    assert objected(request(house, **good), one) is None
+    assert objected(request(house, **bad), one) is not None
+    assert objected(request(house, hosts=["api.openai.com, api.openai.com"]), one) is not None
+    assert objected(request(house, **good), one) is None
+
+
+@pytest.mark.parametrize("header", sorted(METHOD_OVERRIDES))
 def test_header_that_overrides_the_method_is_refused(house: House, header: str) -> None:
     flow = house.flow()
     flow.request.headers[header.upper()] = "DELETE"
 
-    assert objection(flow, caller()) is not None
+    assert objected(flow, caller()) is not None
 
 
 def test_request_without_a_target_is_refused(house: House) -> None:
-    assert objection(house.flow(), caller(target=None)) is not None
+    assert objected(house.flow(), caller(target=None)) is not None
 
 
 def test_inspected_host_may_be_asked_in_plain_http(house: House) -> None:
@@ -135,7 +152,7 @@ def test_inspected_host_may_be_asked_in_plain_http(house: House) -> None:
     flow.client_conn = tflow.tclient_conn()
     flow.client_conn.timestamp_tls_setup = None
 
-    assert objection(flow, caller(target=("example.com", 80), provider=None)) is None
+    assert objected(flow, caller(target=("example.com", 80), provider=None)) is None
 
 
 # ------------------------------------------------------------------ bodies

@@ -80,7 +80,7 @@ class Enforcer:
         if caller.provider is not None and is_websocket(headers):
             flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
             return
-        reason = caller.refused or objection(flow, caller)
+        reason = caller.refused or objection(flow, caller, headers)
         if reason is not None:
             self.station.turned_away[reason.code] += 1
             self.refuse(flow, passage, reason)

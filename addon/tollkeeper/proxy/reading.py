@@ -20,7 +20,7 @@ CONTROL_PREFIX = b"x-tollkeeper-"
 SAID = ("step", "step-type", "priority", "project")
 SAID_LIMIT_CHARACTERS = 128
 
-METHOD_OVERRIDES = (b"x-http-method-override", b"x-http-method", b"x-method-override")
+METHOD_OVERRIDES = frozenset({"x-http-method-override", "x-http-method", "x-method-override"})
 """Some servers act by these and not by the method that was judged.
 
 Source: https://cloud.google.com/apis/docs/system-parameters
@@ -139,22 +139,32 @@ def strip_control_headers(flow: http.HTTPFlow) -> dict[str, str]:
     return said
 
 
-def objection(flow: http.HTTPFlow, caller: Caller) -> Reason | None:
+def objection(flow: http.HTTPFlow, caller: Caller, headers: Mapping[str, str]) -> Reason | None:
     """Why this request may not be read at all: its target is in doubt, or it is an upgrade."""
     if caller.target is None:
         return denied("This request has no target.")
-    name, port = caller.target
     request = flow.request
-    told = [request.host, *host_names(request)]
-    if flow.client_conn.tls_established:
-        told.append(flow.client_conn.sni or "")
-    if any(facts.normalise_host(one) != name for one in told) or request.port != port:
-        return denied("The tunnel's target, SNI and Host header must be the same.")
-    if any(name.lower() in METHOD_OVERRIDES for name, _ in request.headers.fields):
+    sni, hosts = flow.client_conn.sni, request.headers.get_all("host")
+    claims = (caller.target, sni, request.host, request.port, request.authority, *hosts)
+    if claims != caller.proven:
+        if not agree(flow, caller.target):
+            return denied("The tunnel's target, SNI and Host header must be the same.")
+        caller.proven = claims
+    if not METHOD_OVERRIDES.isdisjoint(headers):
         return denied("A header that overrides the method is not forwarded.")
     if caller.provider is not None and request.scheme != "https":
         return denied("Providers are reached over https only.")
     return None
+
+
+def agree(flow: http.HTTPFlow, target: tuple[str, int]) -> bool:
+    """Whether all that names where a request goes names the target of its tunnel."""
+    name, port = target
+    told = [flow.request.host, *host_names(flow.request)]
+    if flow.client_conn.tls_established:
+        told.append(flow.client_conn.sni or "")
+    same = all(facts.normalise_host(one) == name for one in told)
+    return same and flow.request.port == port
 
 
 def host_names(request: http.Request) -> list[str]:

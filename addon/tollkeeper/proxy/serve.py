@@ -44,7 +44,7 @@ from tollkeeper.proxy.locks import LOCKED, Locks
 from tollkeeper.proxy.outgoing import Outgoing
 from tollkeeper.proxy.policy_file import PolicyFile
 from tollkeeper.proxy.processes import owner_name
-from tollkeeper.proxy.quick_options import QuickOptions
+from tollkeeper.proxy.quick import QuickOptions, look_less_for_garbage, skip_debug_checks
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
 from tollkeeper.proxy.waiting_room import WaitingRoom
@@ -271,6 +271,7 @@ class Announcer:
                 "owner": self.station.owner,
             },
         )
+        look_less_for_garbage()
         self.announce(Listening(host, port, web_url))
 
 
@@ -344,6 +345,7 @@ def serve(
     """
     ensure_ca(home.ca)
     sys.setswitchinterval(SWITCH_SECONDS)
+    skip_debug_checks()
     station = station_for(home, policy)
     try:
         asyncio.run(run(station, host=host, port=port, web=web, announce=announce))

@@ -32,6 +32,7 @@ class Caller:
         target: Host (normalised) and port of the CONNECT; None for plain proxy requests.
         provider: The governed provider that the tunnel leads to, or None.
         decrypted: False when the tunnel's bytes pass unseen.
+        proven: The claims about its target of the last request that were found to agree.
     """
 
     user: str
@@ -41,6 +42,7 @@ class Caller:
     target: tuple[str, int] | None = None
     provider: Provider | None = None
     decrypted: bool = True
+    proven: tuple[object, ...] = ()
 
 
 @dataclass(slots=True)

@@ -1,11 +1,11 @@
-"""mitmproxy's options, read faster and never otherwise."""
+"""What is left out of mitmproxy's work changes nothing but the time it takes."""
 
 from __future__ import annotations
 
 import pytest
 from mitmproxy import options
 
-from tollkeeper.proxy.quick_options import QuickOptions
+from tollkeeper.proxy.quick import QuickOptions
 
 
 def test_every_option_has_the_value_that_mitmproxys_own_has() -> None:
