@@ -67,7 +67,7 @@ def policy_path(at: Home) -> Path:
 
 
 def load_policy(at: Home) -> Policy:
-    """The policy in force.
+    """The policy in force; its examples were tried when it was put in force.
 
     Raises:
         UsageError: When there is none.
@@ -78,7 +78,7 @@ def load_policy(at: Home) -> Policy:
     path = policy_path(at)
     if not path.exists():
         raise UsageError(f"No policy at {path}: run `tollkeeper init` first.")
-    return load(path).policy
+    return load(path, try_examples=False).policy
 
 
 def operator() -> str:

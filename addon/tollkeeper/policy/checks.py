@@ -7,8 +7,6 @@ from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
 
-from genai_prices.data import providers as _catalogue
-
 from tollkeeper import facts
 from tollkeeper.core.tiers import base_name
 from tollkeeper.domain import Code
@@ -104,9 +102,11 @@ def _crossing_globs(checked: Checked, models: Mapping[str, tuple[int, int]]) -> 
 @cache
 def known_models() -> tuple[str, ...]:
     """The models that the price catalogue knows at the built-in providers."""
+    from genai_prices.data import providers  # takes as long as all the rest of a load
+
     wanted = {one.catalogue for one in facts.providers().values()}
     return tuple(
-        dict.fromkeys(model.id for one in _catalogue if one.id in wanted for model in one.models)
+        dict.fromkeys(model.id for one in providers if one.id in wanted for model in one.models)
     )
 
 

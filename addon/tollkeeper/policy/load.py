@@ -19,7 +19,6 @@ from tollkeeper.errors import PolicyError, Problem
 from tollkeeper.policy.checks import check_sense
 from tollkeeper.policy.compile import compile_policy
 from tollkeeper.policy.document import MAX_BYTES, Node, Place, looks_secret, read, shown
-from tollkeeper.policy.examples import failures
 from tollkeeper.policy.model import PolicyEntry
 from tollkeeper.policy.problems import Report, Steps, report_invalid
 from tollkeeper.policy.sources import Checked, check_sources
@@ -41,13 +40,15 @@ class LoadedPolicy:
     warnings: list[Problem] = field(default_factory=list)
 
 
-def load(path: Path) -> LoadedPolicy:
+def load(path: Path, *, try_examples: bool = True) -> LoadedPolicy:
     """Load a policy.
 
     Args:
         path: A YAML file, or a folder whose ``*.yaml`` and ``*.yml`` are one policy: mappings are
             united, rules and examples follow in the order of the file names, and everything else
             stands in one file only (``version`` may be repeated).
+        try_examples: Whether its examples must come out as they say, before it is put in force.
+            Judging them loads the price catalogue, which takes longer than everything else.
 
     Raises:
         PolicyError: With every problem found, in file order.
@@ -68,7 +69,17 @@ def load(path: Path) -> LoadedPolicy:
     if not trees or len(trees) != len(sources):
         raise PolicyError(report.problems(warnings=False))
     folder = path if path.is_dir() else path.parent
-    return _build(_merged(trees, report), digest.hexdigest(), folder, report)
+    root = _merged(trees, report)
+    entry = _checked(root, folder, report)
+    policy = compile_policy(entry, digest.hexdigest(), folder)
+    if try_examples and entry.examples:
+        from tollkeeper.policy.examples import failures
+
+        for number, message in failures(policy, entry.examples):
+            report.error(root.where("examples", number), message)
+        if report:
+            raise PolicyError(report.problems(warnings=False))
+    return LoadedPolicy(policy, report.problems(warnings=True))
 
 
 def _sources(path: Path) -> list[tuple[Path, bytes]]:
@@ -139,7 +150,8 @@ def _merge_key(into: Node, key: str, node: Node, place: Place, report: Report) -
         )
 
 
-def _build(root: Node, digest: str, folder: Path, report: Report) -> LoadedPolicy:
+def _checked(root: Node, folder: Path, report: Report) -> PolicyEntry:
+    """The entry, if nothing is wrong in it."""
     _secrets(root, report)
     entry, valid = _validated(root, report)
     if entry is not None:
@@ -148,12 +160,7 @@ def _build(root: Node, digest: str, folder: Path, report: Report) -> LoadedPolic
         check_sense(checked)
     if report or entry is None:
         raise PolicyError(report.problems(warnings=False))
-    policy = compile_policy(entry, digest, folder)
-    for number, message in failures(policy, entry.examples):
-        report.error(root.where("examples", number), message)
-    if report:
-        raise PolicyError(report.problems(warnings=False))
-    return LoadedPolicy(policy, report.problems(warnings=True))
+    return entry
 
 
 def _secrets(root: Node, report: Report) -> None:
