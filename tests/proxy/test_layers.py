@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
+from mitmproxy import http
+from mitmproxy.addons import proxyserver
 from mitmproxy.proxy import commands, context, events, layer
 from mitmproxy.proxy.layers import http as mitm_http
-from mitmproxy.test import tflow
+from mitmproxy.test import tflow, tutils
 
 from proxy.house import House, mitmproxy_context
 from tollkeeper.proxy.layers import (
@@ -60,6 +65,26 @@ def test_governed_layer_makes_governed_streams() -> None:
     assert isinstance(http_layer.streams[1], GovernedStream)
 
 
+def test_stream_and_its_flow_are_let_go_with_their_connection() -> None:
+    def asked() -> weakref.ref[http.HTTPFlow]:
+        below = context.Context(tflow.tclient_conn(), made.options)
+        http_layer = mitm_http.HttpLayer(below, mitm_http.HTTPMode.regular)
+        http_layer.__class__ = governed_layer(lambda flow, request: request, lambda: 1)
+        list(http_layer.make_stream(1))
+        stream = http_layer.streams[1]
+        headers = mitm_http.RequestHeaders(1, tutils.treq(scheme=b"http"), end_stream=True)
+        [hook] = stream.handle_event(headers)
+        list(stream.handle_event(events.HookCompleted(hook)))
+        assert STREAMS[stream.flow.id] is stream
+        return weakref.ref(stream.flow)
+
+    with mitmproxy_context(proxyserver.Proxyserver()) as made:
+        flow = asked()
+        gc.collect()
+
+    assert flow() is None
+
+
 def test_each_governed_layer_dresses_with_its_own() -> None:
     first = governed_layer(lambda flow, request: request, lambda: 1)
     second = governed_layer(lambda flow, request: request, lambda: 2)
@@ -82,7 +107,7 @@ def test_queue_keeps_order_and_wakes_for_the_clients_end_alone(house: House) -> 
     stream = object.__new__(GovernedStream)
     stream._paused_event_queue = WatchedQueue((), lambda: None)
     flow = house.flow()
-    STREAMS[flow] = stream
+    STREAMS[flow.id] = stream
     body = mitm_http.RequestData(1, b"x")
     stream._paused_event_queue.append(body)
 

@@ -69,7 +69,7 @@ def test_client_that_leaves_wakes_its_own_flow_only(holding: House) -> None:
         for flow in flows:
             stream = object.__new__(layers.GovernedStream)
             stream._paused_event_queue = WatchedQueue((), lambda: None)
-            STREAMS[flow] = stream
+            STREAMS[flow.id] = stream
             streams.append(stream)
         waits = [
             asyncio.create_task(holding.room.wait("one", flow, window))
@@ -89,7 +89,7 @@ def test_client_that_left_before_the_wait_began_wakes_it_at_once(holding: House)
         stream = object.__new__(layers.GovernedStream)
         gone = mitm_http.RequestProtocolError(1, "gone", mitm_http.ErrorCode.CLIENT_DISCONNECTED)
         stream._paused_event_queue = WatchedQueue([gone], lambda: None)
-        STREAMS[flow] = stream
+        STREAMS[flow.id] = stream
         return await holding.room.wait("one", flow, 5)
 
     assert run(story()) is Wake.GONE

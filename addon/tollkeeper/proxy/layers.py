@@ -17,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
@@ -25,8 +25,9 @@ from mitmproxy.proxy.layers import http as mitm_http
 
 Dress = Callable[[http.HTTPFlow, http.Request], http.Request]
 
-STREAMS: WeakKeyDictionary[http.HTTPFlow, GovernedStream] = WeakKeyDictionary()
-"""The stream of every governed flow, for whoever wants to know that its client is gone."""
+STREAMS: WeakValueDictionary[str, GovernedStream] = WeakValueDictionary()
+"""The stream of every governed flow by the flow's id, for whoever wants to know that its client is
+gone. A stream holds its flow, so that a key could never go first."""
 
 
 class WatchedQueue(deque[events.Event]):
@@ -50,7 +51,7 @@ class WatchedQueue(deque[events.Event]):
 
 def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:
     """Call ``wake`` as soon as the client of a flow is gone whose hook is running."""
-    stream = STREAMS.get(flow)
+    stream = STREAMS.get(flow.id)
     if stream is not None:
         stream._paused_event_queue = WatchedQueue(stream._paused_event_queue, wake)
 
@@ -110,7 +111,7 @@ class GovernedStream(mitm_http.HttpStream):
         it: several take an early answer for an error of the framing layer.
         """
         yield from super().state_wait_for_request_headers(event)
-        STREAMS[self.flow] = self
+        STREAMS[self.flow.id] = self
         refused = (
             self.client_state == self.state_consume_request_body
             and self.flow.response is not None
