@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import asyncio
 import inspect
+import itertools
 import os
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ GUARDS: dict[str, Callable[..., Any]] = {
     "http_connect": fail_closed,
     "requestheaders": fail_closed,
     "request": fail_closed,
+    "still_held": fail_closed,
     "body_too_large": fail_closed,
     "responseheaders": books_closed,
     "response": books_closed,
@@ -159,24 +161,26 @@ def test_fault_at_any_line_of_the_way_in_ends_in_a_refusal_and_gives_everything_
     assert "fault" in house.kinds()
 
 
+async def answered_while(house: House, hook: Coroutine[Any, Any, object]) -> None:
+    """Run a hook that waits for a person, and approve whatever it waits for."""
+    task = asyncio.create_task(hook)
+    for _ in range(100):
+        await asyncio.sleep(0.005)
+        if task.done():
+            break
+        for approval in house.approvals():
+            house.verdict(approval)
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
+
+
 @pytest.mark.parametrize("error", ERRORS)
 def test_fault_at_any_line_of_a_hold_ends_in_a_refusal_and_gives_everything_back(
     house: House, error: type[BaseException]
 ) -> None:
     house.govern_by(HOLD_ALL)
     client = house.connected()
-
-    async def held(flow: http.HTTPFlow) -> None:
-        task = asyncio.create_task(house.judge(flow))
-        for _ in range(100):
-            await asyncio.sleep(0.005)
-            if task.done():
-                break
-            for approval in house.approvals():
-                house.verdict(approval)
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
     def check(flow: http.HTTPFlow, strike: Strike) -> None:
         # Where the looker was struck, the flow waited until it was cancelled or looked at again.
@@ -186,9 +190,37 @@ def test_fault_at_any_line_of_a_hold_ends_in_a_refusal_and_gives_everything_back
         assert house.open_calls() == 0, strike.where
 
     def act(flow: http.HTTPFlow) -> None:
-        asyncio.run(held(flow))
+        asyncio.run(answered_while(house, house.judge(flow)))
 
     assert strike_every_line(lambda: house.flow(client=client), act, check, error) > 60
+
+
+@pytest.mark.parametrize("error", ERRORS)
+def test_fault_at_any_line_between_two_heartbeats_ends_in_a_refusal_and_gives_everything_back(
+    house: House, error: type[BaseException]
+) -> None:
+    house.govern_by(HOLD_ALL)
+    client, numbers = house.connected(), itertools.count()
+
+    async def asked() -> http.HTTPFlow:
+        said = {"messages": [{"role": "user", "content": f"call {next(numbers)}"}]}
+        flow = house.flow(client=client, body=STREAM | said)
+        task = asyncio.create_task(house.judge(flow))
+        while not house.room.waiting:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        flow.response = None
+        return flow
+
+    def act(flow: http.HTTPFlow) -> None:
+        asyncio.run(answered_while(house, house.enforcer.still_held(flow)))
+
+    def check(flow: http.HTTPFlow, strike: Strike) -> None:
+        assert shows_refusal(flow) or strike.where.startswith("waiting_room"), strike.where
+        assert house.open_calls() == 0, strike.where
+
+    assert strike_every_line(lambda: asyncio.run(asked()), act, check, error) > 40
 
 
 @pytest.mark.parametrize("error", ERRORS)

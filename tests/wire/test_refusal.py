@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tollkeeper.domain import NS_PER_SECOND, Code, Dialect, Effect, Reason
 from tollkeeper.wire import refusal as refusals
-from tollkeeper.wire.refusal import Refusal, refusal, refusal_event, status_of
+from tollkeeper.wire.refusal import Refusal, error_event, refusal, status_of
 
 SENTENCE = "agents.atlas allows no o3; ask for gpt-4o."
 
@@ -157,7 +157,9 @@ def test_a_stream_is_refused_like_any_other_call() -> None:
 
 @pytest.mark.parametrize("dialect", [*Dialect, None])
 def test_inside_a_stream_the_refusal_is_one_event(dialect) -> None:
-    event = refusal_event(dialect, reason(), "call-1")
+    refused = refusal(dialect, reason(), "call-1", stream=True, status=403)
+
+    event = error_event(dialect, refused.body)
 
     lines = event.decode().split("\n")
     assert lines[-3].startswith("data: {")

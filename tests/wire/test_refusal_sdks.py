@@ -18,7 +18,7 @@ from google import genai
 from google.genai import errors as google_errors
 
 from tollkeeper.domain import Code, Dialect, Effect, Reason
-from tollkeeper.wire.refusal import refusal, refusal_event, status_of
+from tollkeeper.wire.refusal import error_event, refusal, status_of
 
 SENTENCE = "agents.atlas.budget_usd.day: 5 USD are spent; it resets at 00:00 UTC."
 
@@ -188,9 +188,9 @@ def test_google_genai_raises_its_own_exception_with_our_sentence_and_tries_once(
 def test_a_refusal_inside_a_stream_is_raised_too(
     dialect: Dialect, call: Callable[..., None], sdk: Any
 ) -> None:
-    reason = Reason(Effect.DENY, Code.APPROVAL_REJECTED, "rules.x", SENTENCE)
+    refused = answering(dialect, Code.APPROVAL_REJECTED)
     events = Answering(
-        200, [("content-type", "text/event-stream")], refusal_event(dialect, reason, "call-1")
+        200, [("content-type", "text/event-stream")], error_event(dialect, refused.body)
     )
 
     with server(events) as at, pytest.raises(sdk.APIError) as caught:
@@ -200,11 +200,9 @@ def test_a_refusal_inside_a_stream_is_raised_too(
 
 
 def test_a_refusal_inside_a_gemini_stream_is_raised_too() -> None:
-    reason = Reason(Effect.DENY, Code.APPROVAL_REJECTED, "rules.x", SENTENCE)
+    refused = answering(Dialect.GEMINI, Code.APPROVAL_REJECTED)
     events = Answering(
-        200,
-        [("content-type", "text/event-stream")],
-        refusal_event(Dialect.GEMINI, reason, "call-1"),
+        200, [("content-type", "text/event-stream")], error_event(Dialect.GEMINI, refused.body)
     )
 
     with server(events) as at, pytest.raises(google_errors.APIError) as caught:

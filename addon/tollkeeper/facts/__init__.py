@@ -13,6 +13,7 @@ from tollkeeper.facts.bounds import (
     max_output_tokens,
 )
 from tollkeeper.facts.clients import (
+    bears_heartbeats,
     client_family,
     final_status,
     patience_seconds,
@@ -32,6 +33,7 @@ from tollkeeper.facts.hosts import (
 __all__ = [
     "AUTH_HEADERS",
     "EndpointFact",
+    "bears_heartbeats",
     "client_family",
     "credential_headers",
     "credential_query",

@@ -35,6 +35,7 @@ class _Client:
     patience_seconds: int
     says_patience: bool = False
     retry_joins: bool = False
+    heartbeats: bool = False
     final_status: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -48,6 +49,7 @@ def _clients() -> tuple[_Client, ...]:
             patience_seconds=entry["patience_seconds"],
             says_patience=entry.get("says_patience", False),
             retry_joins=entry.get("retry_joins", False),
+            heartbeats=entry.get("heartbeats", False),
             final_status=dict(entry.get("final_status", {})),
         )
         for entry in read_table("clients")["clients"]
@@ -127,3 +129,8 @@ def final_status(family: str, status: int) -> int:
 def retry_joins(family: str) -> bool:
     """Whether ``x-should-retry: true`` makes this client send the same call again by itself."""
     return _client(family).retry_joins
+
+
+def bears_heartbeats(family: str) -> bool:
+    """Whether a streaming client skips empty events and raises an error that comes in the stream."""
+    return _client(family).heartbeats

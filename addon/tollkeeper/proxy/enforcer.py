@@ -24,6 +24,7 @@ from tollkeeper.proxy import disclose, settling
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
+from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
 from tollkeeper.proxy.reading import (
@@ -56,8 +57,8 @@ class Enforcer:
         self.station = station
         self.doorkeeper = doorkeeper
         self.outgoing = outgoing
-        self.waiting_room = room
         self.books = settling.Books(station)
+        self.holding = Holding(room, self.books)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------- the way in
@@ -113,19 +114,33 @@ class Enforcer:
         except WireError as error:
             self.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
-        admission = await self.admit(passage, inbound.body)
+        passage.inbound = inbound
+        await self.go_on(flow, passage, await self.admit(passage, inbound))
+
+    @fail_closed
+    async def still_held(self, flow: http.HTTPFlow) -> None:
+        """Judge on, between two heartbeats to a client that is kept waiting (``StillHeldHook``)."""
+        passage = self.passages[flow]
+        assert passage.admission is not None
+        await self.go_on(flow, passage, passage.admission)
+
+    async def go_on(self, flow: http.HTTPFlow, passage: Passage, admission: Admission) -> None:
+        """Wait while a person is asked; then let the call go or refuse it."""
+        inbound = passage.inbound
+        assert inbound is not None
         while admission.effect is Effect.HOLD:
-            refused = await self.hold(flow, passage, admission)
-            if refused is not None:
-                self.refuse(flow, passage, refused)
+            if await self.holding.wait(flow, passage, admission) is not Wake.DECIDED:
+                self.refuse(flow, passage, pending(admission))
                 return
-            admission = await self.admit(passage, inbound.body, again=admission.id)
+            admission = await self.admit(passage, inbound, again=admission.id)
         if admission.effect is Effect.DENY:
             self.refuse(flow, passage, admission.decision.reasons[0])
         else:
             self.forward(flow, passage, inbound)
 
-    async def admit(self, passage: Passage, body: bytes, *, again: str | None = None) -> Admission:
+    async def admit(
+        self, passage: Passage, inbound: Inbound, *, again: str | None = None
+    ) -> Admission:
         """One transaction: judge by the policy in force now and write what was decided."""
         policy = passage.policy = self.station.policy_file.policy
         call, principal = passage.call, passage.caller.principal
@@ -141,7 +156,7 @@ class Enforcer:
         made: list[Admission] = []
 
         def admit() -> Admission:
-            made[:] = [ledger.admit(case, principal, now_ns, again=again, body=body)]
+            made[:] = [ledger.admit(case, principal, now_ns, again=again, body=inbound.body)]
             return made[0]
 
         try:
@@ -151,29 +166,6 @@ class Enforcer:
             passage.admission = made[0] if made else passage.admission
             raise
         return passage.admission
-
-    async def hold(
-        self, flow: http.HTTPFlow, passage: Passage, admission: Admission
-    ) -> Reason | None:
-        """Wait for a person; None when the call shall be admitted a second time."""
-        assert admission.approval is not None
-        seconds = facts.patience_seconds(passage.family, flow.request.headers)
-        disclose.held(flow, passage.caller, admission)
-        wake = Wake.GONE
-        try:
-            wake = await self.waiting_room.wait(admission.approval.id, flow, seconds)
-        finally:
-            if wake is not Wake.DECIDED:
-                await self.books.let_go(admission.id)
-        if wake is Wake.DECIDED:
-            return None
-        return Reason(
-            Effect.HOLD,
-            Code.APPROVAL_PENDING,
-            f"rules.{admission.approval.rule}",
-            f"This call waits for a person (approval {admission.approval.id}, rule "
-            f"{admission.approval.rule}). Send the same call again to go on waiting.",
-        )
 
     # ------------------------------------------------------------------------ the way out
 
@@ -291,6 +283,7 @@ class Enforcer:
         if passage.settled or passage.admission.effect is not Effect.ALLOW:
             return
         flow.response.headers.pop("alt-svc", None)
+        fits_begun_stream(flow)
         assert passage.call is not None
         content_type = flow.response.headers.get("content-type", "")
         passage.answer = Answer(
@@ -328,6 +321,8 @@ class Enforcer:
             return
         if passage.admission.effect is Effect.ALLOW:
             await self.settle(flow, passage, cut=True)
+        elif passage.admission.effect is Effect.HOLD:
+            await self.books.let_go(passage.admission.id)
 
     async def settle(self, flow: http.HTTPFlow, passage: Passage, *, cut: bool) -> None:
         """Resolve the reservation by what the answer came to."""

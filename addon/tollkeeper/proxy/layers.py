@@ -1,9 +1,9 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Four things: a refusal given at the headers is sent without the body being kept, and so is one for a
+Five things: a refusal given at the headers is sent without the body being kept, and so is one for a
 body that grows over the limit; credentials are put in below the flow, so that no view, dump or export
-of a flow ever holds a real key; and a client that goes away wakes whoever waits on its flow, on HTTP/2
-resets too.
+of a flow ever holds a real key; a client that goes away wakes whoever waits on its flow, on HTTP/2
+resets too; and a client that is kept waiting beyond its patience is sent heartbeats.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,6 +29,13 @@ Dress = Callable[[http.HTTPFlow, http.Request], http.Request]
 STREAMS: WeakValueDictionary[str, GovernedStream] = WeakValueDictionary()
 """The stream of every governed flow by the flow's id, for whoever wants to know that its client is
 gone. A stream holds its flow, so that a key could never go first."""
+
+
+HEARTBEAT = b"\n\n"
+"""An event stream's empty event, which its readers skip. Comments (``: …``) break some parsers.
+
+Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
+"""
 
 
 class WatchedQueue(deque[events.Event]):
@@ -64,12 +72,30 @@ class BodyTooLargeHook(commands.StartHook):
     flow: http.HTTPFlow
 
 
+@dataclass
+class StillHeldHook(commands.StartHook):
+    """``still_held(flow)``: the client was sent a heartbeat; leave ``flow.response`` None to forward."""
+
+    name = "still_held"
+    flow: http.HTTPFlow
+
+
 class GovernedStream(mitm_http.HttpStream):
-    """One request and its answer."""
+    """One request and its answer.
+
+    Attributes:
+        undressed: The request as everyone may see it, while the dressed one leaves.
+        waits: Whether the client is kept waiting instead of being sent ``flow.response``.
+        opened: Whether an event stream to the client has begun before there was an answer.
+        in_events: An answer as what an event stream says of it.
+    """
 
     dress: ClassVar[Dress]
     body_limit_bytes: ClassVar[Callable[[], int]]
     undressed: http.Request | None = None
+    waits = False
+    opened = False
+    in_events: Callable[[http.Response], bytes]
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """Dress the request for its way out, once there is a connection to send it on.
@@ -132,10 +158,82 @@ class GovernedStream(mitm_http.HttpStream):
         else:
             yield from self.send_refusal()
 
+    def wait_on(self, in_events: Callable[[http.Response], bytes]) -> None:
+        """Keep the client waiting, by heartbeats, instead of sending it ``flow.response``."""
+        self.waits, self.in_events = True, in_events
+
+    def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, unless the client waits on or its event stream has begun."""
+        if self.waits:
+            yield from self.keep_waiting()
+        elif self.opened and not already_streamed:
+            yield from self.answer_in_events()
+        else:
+            yield from super().send_response(already_streamed)
+
+    def start_response_stream(self) -> layer.CommandGenerator[None]:
+        """As mitmproxy's; the headers of an event stream that has begun are gone already."""
+        if self.opened:
+            self.server_state = self.state_stream_response_body
+        else:
+            yield from super().start_response_stream()
+
+    def keep_waiting(self) -> layer.CommandGenerator[None]:
+        """Begin an event stream and beat until the call is decided; then forward it or say why not."""
+        yield mitm_http.SendHttp(
+            mitm_http.ResponseHeaders(self.stream_id, event_stream(self.flow.request)),
+            self.context.client,
+        )
+        self.opened = True
+        while self.waits:
+            beat = mitm_http.ResponseData(self.stream_id, HEARTBEAT)
+            yield mitm_http.SendHttp(beat, self.context.client)
+            self.waits, self.flow.response = False, None
+            yield StillHeldHook(self.flow)
+            if (yield from self.check_killed(True)):
+                return
+        if self.flow.response is None:
+            yield from self.send_request()
+        else:
+            yield from self.answer_in_events()
+
+    def send_request(self) -> layer.CommandGenerator[None]:
+        """Send the whole request, as mitmproxy does after the ``request`` hook."""
+        if not (yield from self.make_server_connection()):
+            return
+        request, content = self.flow.request, self.flow.request.raw_content
+        events_out: list[mitm_http.HttpEvent] = [
+            mitm_http.RequestHeaders(self.stream_id, request, end_stream=not content)
+        ]
+        if content:
+            events_out.append(mitm_http.RequestData(self.stream_id, content))
+        for event in (*events_out, mitm_http.RequestEndOfMessage(self.stream_id)):
+            yield mitm_http.SendHttp(event, self.context.server)
+
+    def answer_in_events(self) -> layer.CommandGenerator[None]:
+        """Say in the event stream what would have been an answer with a status of its own."""
+        yield mitm_http.HttpResponseHook(self.flow)
+        self.server_state = self.state_done
+        if (yield from self.check_killed(False)):
+            return
+        assert self.flow.response is not None
+        last = mitm_http.ResponseData(self.stream_id, self.in_events(self.flow.response))
+        yield mitm_http.SendHttp(last, self.context.client)
+        yield from self.flow_done()
+
     def send_refusal(self) -> layer.CommandGenerator[None]:
         """As mitmproxy sends an answer that an addon made."""
         yield mitm_http.HttpResponseHeadersHook(self.flow)
         yield from self.send_response()
+
+
+def event_stream(request: http.Request) -> http.Response:
+    """The head of an event stream; HTTP/2 frames its body itself."""
+    headers = http.Headers(content_type="text/event-stream", cache_control="no-store")
+    if not request.is_http2:
+        headers["transfer-encoding"] = "chunked"
+    now = time.time()
+    return http.Response(request.data.http_version, 200, b"OK", headers, None, None, now, None)
 
 
 def governed_layer(dress: Dress, body_limit_bytes: Callable[[], int]) -> type[mitm_http.HttpLayer]:
@@ -174,6 +272,8 @@ def fingerprint() -> dict[str, str]:
         ),
         "HttpStream.state_consume_request_body": mitm_http.HttpStream.state_consume_request_body,
         "HttpStream.send_response": mitm_http.HttpStream.send_response,
+        "HttpStream.start_response_stream": mitm_http.HttpStream.start_response_stream,
+        "HttpStream.check_killed": mitm_http.HttpStream.check_killed,
         "HttpStream.flow_done": mitm_http.HttpStream.flow_done,
         "Layer.handle_event": layer.Layer.handle_event,
     }

@@ -13,7 +13,7 @@ from tollkeeper.domain import Admission, Call, Code, Dialect, Effect, Policy, Re
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.station import Caller
 from tollkeeper.wire import route
-from tollkeeper.wire.dialect import Endpoint
+from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.refusal import refusal, status_of
 
 
@@ -37,6 +37,7 @@ class Passage:
     sheet: PriceSheet | None = None
     policy: Policy | None = None
     judged: tuple[object, ...] = ()
+    inbound: Inbound | None = None
     admission: Admission | None = None
     answer: Answer | None = None
     usage_spliced: bool = False

@@ -17,6 +17,9 @@ from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND, Code, Dialect, Reason
 MAX_RETRY_AFTER_SECONDS: Final = 60
 """Some SDKs sleep on whatever they are told, an hour if need be."""
 
+MOST_SAID_BYTES: Final = 2000
+"""Of an error that is no JSON object, a gateway's page for example."""
+
 _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
     {
         Code.UNKNOWN_AGENT: 401,
@@ -118,29 +121,41 @@ def refusal(
     return Refusal(status, headers, _json(body))
 
 
-def refusal_event(dialect: Dialect | None, reason: Reason, call_id: str) -> bytes:
-    """The event that refuses in a stream whose 200 has gone out already; the stream ends with it.
+def error_event(dialect: Dialect | None, body: bytes) -> bytes:
+    """An error's body as the event that says it in a stream whose 200 has gone out; the stream ends.
+
+    Args:
+        body: Ours or the provider's; what is no JSON object becomes a message.
 
     Source: https://docs.anthropic.com/en/docs/build-with-claude/streaming#error-events,
     https://platform.openai.com/docs/api-reference/responses-streaming/error
     """
-    status = status_of(reason.code)
-    body = _body(dialect, reason, call_id, status)
-    match dialect:
-        case Dialect.ANTHROPIC:
-            return b"event: error\ndata: " + _json(body) + b"\n\n"
-        case Dialect.OPENAI_RESPONSES:
-            event = {
-                "type": "error",
-                "code": str(reason.code),
-                "message": reason.message,
-                "param": None,
-                "sequence_number": 0,
-                "error": body["error"],
-            }
-            return b"event: error\ndata: " + _json(event) + b"\n\n"
-        case _:
-            return b"data: " + _json(body) + b"\n\n"
+    error = _error_in(body)
+    if dialect is Dialect.ANTHROPIC:
+        return b"event: error\ndata: " + _json(error) + b"\n\n"
+    if dialect is Dialect.OPENAI_RESPONSES:
+        told = error["error"]
+        event = {
+            "type": "error",
+            "code": told.get("code"),
+            "message": told.get("message"),
+            "param": told.get("param"),
+            "sequence_number": 0,
+            "error": told,
+        }
+        return b"event: error\ndata: " + _json(event) + b"\n\n"
+    return b"data: " + _json(error) + b"\n\n"
+
+
+def _error_in(body: bytes) -> dict[str, Any]:
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if isinstance(found, dict) and isinstance(found.get("error"), dict):
+        return found
+    text = body[:MOST_SAID_BYTES].decode("utf-8", "replace") or "The provider sent no reason."
+    return {"type": "error", "error": {"type": "api_error", "code": None, "message": text}}
 
 
 def retry_after_seconds(reason: Reason) -> int | None:
