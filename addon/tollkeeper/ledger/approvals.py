@@ -34,6 +34,8 @@ _SELECT = """
     FROM approvals AS a LEFT JOIN verdicts AS v ON v.approval = a.id
 """
 
+_MAY_BE_DECIDED = "(v.answer IS NOT NULL OR a.state IN ('used', 'lapsed'))"
+"""Of a thousand who wait few are decided at a time; the others need not be read to know that."""
 
 _NEWEST = """
     SELECT (SELECT id FROM approvals WHERE agent = ?1 AND digest = ?2 AND state != 'used'
@@ -55,7 +57,7 @@ class Approvals(Journal):
         for start in range(0, len(approvals), _ASKED_AT_ONCE):
             some = approvals[start : start + _ASKED_AT_ONCE]
             marks = ", ".join("?" * len(some))
-            for row in self._read(f"{_SELECT} WHERE a.id IN ({marks})", some):
+            for row in self._read(f"{_SELECT} WHERE a.id IN ({marks}) AND {_MAY_BE_DECIDED}", some):
                 approval = self._shown(row)
                 if approval.state != "open":
                     answered[approval.id] = approval
