@@ -354,6 +354,7 @@ class Decision:
         hold: Terms of the hold when the effect is HOLD.
         consumes: The approval that this admission uses up.
         left_nano_usd: The least that any limited account holds after this reservation.
+        key: Whose provider key goes along: ``injected``, ``own`` or ``either``.
     """
 
     effect: Effect
@@ -369,6 +370,7 @@ class Decision:
     consumes: str | None = None
     left_nano_usd: int | None = None
     rated: tuple[str, ...] | None = None
+    key: str = "either"
 
 
 # -------------------------------------------------------------------------------------- policy

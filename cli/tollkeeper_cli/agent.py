@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,8 @@ from tollkeeper.core.snapshot import AgentRecord, TokenRecord
 from tollkeeper.domain import NANO_PER_USD, Limits, Window
 from tollkeeper.errors import UsageError
 from tollkeeper_cli import reports, state
-from tollkeeper_cli.output import Column, print_facts, print_json, print_rows, say
+from tollkeeper_cli.lineage import Tree, indented
+from tollkeeper_cli.output import Column, escape, print_facts, print_json, print_rows, say
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import (
     now_ns,
@@ -25,6 +26,7 @@ from tollkeeper_cli.units import (
 )
 
 if TYPE_CHECKING:
+    from tollkeeper.home import Home
     from tollkeeper.ledger.port import Ledger
 
 app = typer.Typer(help="Identities: create, limit, pause and delete agents.", no_args_is_help=True)
@@ -133,9 +135,20 @@ def create(
     ttl_ns = parse_duration_ns(ttl) if ttl is not None else None
     at = state.made_home()
     with state.open_ledger(at) as ledger:
+        if parent is not None:
+            _ensure_parent(ledger, at, parent)
         ledger.create_agent(AgentRecord(name, "active", parent, limits, now_ns()))
         token, record = mint(ledger, name, ttl_ns=ttl_ns)
     _print_token(name, token, record, json_=json_)
+
+
+def _ensure_parent(ledger: Ledger, at: Home, parent: str) -> None:
+    """Make a parent that only the policy has named so far; it has no token until it needs one."""
+    if any(record.name == parent for record in ledger.agents()) or not valid_name(parent):
+        return
+    if at.policy.exists() and parent in state.load_policy(at).agents:
+        ledger.create_agent(AgentRecord(parent, "active", created_ns=now_ns()))
+        say(f"Made the agent {parent!r}, which the policy names; it has no token yet.")
 
 
 def _print_token(name: str, token: str, record: TokenRecord, *, json_: bool) -> None:
@@ -158,26 +171,38 @@ def list_(
     all_: Annotated[bool, typer.Option("--all", "-a", help="The deleted ones too.")] = False,
     json_: Json = False,
 ) -> None:
-    """List agents with what they have spent."""
+    """List agents, children below their parents, with what they have spent."""
     with state.open_ledger() as ledger:
-        used = reports.calls_by_agent(ledger)
-        rows = [
-            {
-                "name": record.name, "state": record.state, "parent": record.parent,
-                "limits": limit_words(record.limits),
-                "calls": used.get(record.name, {}).get("calls", 0),
-                "spent_nano_usd": used.get(record.name, {}).get("cost_nano_usd", 0),
-                "last_call_ns": used.get(record.name, {}).get("last_ns"),
-                "created_ns": record.created_ns,
-            }
-            for record in ledger.agents() if all_ or record.state != "deleted"
-        ]  # fmt: skip
+        used, minted = reports.calls_by_agent(ledger), reports.made_by_agents(ledger)
+        everybody = ledger.agents()
+    whole, nothing = Tree.of(everybody), {"calls": 0, "cost_nano_usd": 0, "last_ns": None}
+    shown = Tree.of(record for record in everybody if all_ or record.state != "deleted")
+    rows = []
+    for record, depth in shown.whole():
+        own, below = used.get(record.name, nothing), whole.descendants(record.name)
+        spent = own["cost_nano_usd"]
+        rows.append({
+            "name": record.name, "state": record.state, "parent": record.parent, "depth": depth,
+            "made_by": "agent" if record.name in minted else "operator",
+            "limits": limit_words(record.limits), "calls": own["calls"], "spent_nano_usd": spent,
+            "with_children_nano_usd": spent + _spent(used, below),
+            "last_call_ns": own["last_ns"], "created_ns": record.created_ns,
+        })  # fmt: skip
     columns = [
         Column("name", "agent"), Column("state", "state"), Column("parent", "parent"),
         Column("calls", "calls"), Column("spent_nano_usd", "spent"),
+        Column("with_children_nano_usd", "with children"),
         Column("last_call_ns", "last call"), Column("limits", "limits of its own"),
     ]  # fmt: skip
+    if all(row["with_children_nano_usd"] == row["spent_nano_usd"] for row in rows):
+        del columns[5]
+    if not json_:
+        rows = [{**row, "name": indented(row["name"], row["depth"])} for row in rows]
     print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
+
+
+def _spent(used: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> int:
+    return sum(used[name]["cost_nano_usd"] for name in names if name in used)
 
 
 def limit_words(limits: Limits) -> list[str]:
@@ -212,28 +237,41 @@ def _short(nano: int) -> str:
 
 @app.command()
 def show(name: Name, json_: Json = False) -> None:
-    """Show one agent: state, limits, tokens, what it spent."""
+    """Show one agent: state, lineage, limits, tokens, what it and its children spent."""
     from tollkeeper.ledger.records import limits_to_plain
 
     with state.open_ledger() as ledger:
         record = find(ledger, name)
         tokens = [_token_row(token) for token in ledger.tokens(name)]
-        used: Mapping[str, Any] = reports.calls_by_agent(ledger).get(name, {})
-        children = [a.name for a in ledger.agents() if a.parent == name and a.state != "deleted"]
+        by_agent = reports.calls_by_agent(ledger)
+        whole = Tree.of(ledger.agents())
+    used: Mapping[str, Any] = by_agent.get(name, {})
+    below = [
+        (child.name, depth) for child, depth in whole.below(name)
+        if depth > 0 and child.state != "deleted"
+    ]  # fmt: skip
+    spent = used.get("cost_nano_usd", 0)
     facts: dict[str, Any] = {
         "name": record.name, "state": record.state, "parent": record.parent,
-        "children": children, "created_ns": record.created_ns,
-        "calls": used.get("calls", 0), "spent_nano_usd": used.get("cost_nano_usd", 0),
+        "ancestors": [one.name for one in whole.lineage(name)[1:]],
+        "children": [child for child, depth in below if depth == 1],
+        "created_ns": record.created_ns,
+        "calls": used.get("calls", 0), "spent_nano_usd": spent,
+        "with_children_nano_usd": spent + _spent(by_agent, whole.descendants(name)),
         "last_call_ns": used.get("last_ns"),
     }  # fmt: skip
     if json_:
+        facts["descendants"] = [child for child, _ in below]
         print_json({**facts, "limits": limits_to_plain(record.limits), "tokens": tokens})
         return
-    print_facts({**facts, "limits": limit_words(record.limits)}, json_=False)
+    print_facts({**facts, "children": None, "limits": limit_words(record.limits)}, json_=False)
+    for child, depth in below:
+        print(f"{'' if depth > 1 else 'child':<5}  {escape(indented(child, depth))}")
     print()
     columns = [
         Column("id", "token"), Column("state", "state"), Column("run", "run"),
         Column("created_ns", "made"), Column("expires_ns", "expires"),
+        Column("minted_by", "minted by"),
     ]  # fmt: skip
     print_rows(tokens[-20:], columns, json_=False, empty="It has no tokens.")
     if len(tokens) > 20:
@@ -250,6 +288,7 @@ def _token_row(token: TokenRecord) -> dict[str, Any]:
     return {
         "id": token.id, "state": holds, "run": token.run, "created_ns": token.created_ns,
         "expires_ns": token.expires_ns, "revoked_ns": token.revoked_ns,
+        "minted_by": token.minted_by,
     }  # fmt: skip
 
 
@@ -261,14 +300,14 @@ def rotate_token(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Revoke all its tokens and show a new one, once."""
+    """Revoke all its tokens, and what they minted, and show a new one, once."""
     ttl_ns = parse_duration_ns(ttl) if ttl is not None else None
     with state.open_ledger() as ledger:
         find(ledger, name)
         token, record = mint(ledger, name, ttl_ns=ttl_ns)
         revoked = ledger.revoke_tokens(name, now_ns(), keep=record.id)
     if not json_:
-        say(f"{revoked} older token{'s' if revoked != 1 else ''} revoked.")
+        say(f"{revoked} older token{'s' if revoked != 1 else ''} revoked, those they minted too.")
     _print_token(name, token, record, json_=json_)
 
 
@@ -299,5 +338,9 @@ def delete(name: Name) -> None:
 
     The record of what it did stays.
     """
+    with state.open_ledger() as ledger:
+        below = Tree.of(a for a in ledger.agents() if a.state != "deleted").descendants(name)
     _set_state(name, "deleted")
     print(f"{name} is deleted, its tokens are revoked.")
+    if below:
+        print(f"So are its descendants: {', '.join(below)}.")

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tollkeeper.core.budget import account_for
+from tollkeeper.core.layers import entry_of
 from tollkeeper.core.snapshot import AgentRecord
 from tollkeeper.domain import NS_PER_SECOND, Account, Balance, Limits, Policy, Window
 from tollkeeper.errors import UsageError
 from tollkeeper_cli import agent as agents
 from tollkeeper_cli import reports, state
+from tollkeeper_cli.lineage import Tree
 from tollkeeper_cli.output import Column, Row, print_rows
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import dollars, now_ns, parse_limit_usd, parse_usd, span
@@ -26,10 +28,17 @@ app = typer.Typer(help="Balances: limits, spending, credits.", invoke_without_co
 _COLUMNS = [
     Column("subject", "who"), Column("window", "window"), Column("limit_nano_usd", "limit"),
     Column("credit_nano_usd", "credit"), Column("spent_nano_usd", "spent"),
-    Column("reserved_nano_usd", "reserved"), Column("left_nano_usd", "left"),
+    Column("of_children_nano_usd", "by children"), Column("reserved_nano_usd", "reserved"),
+    Column("left_nano_usd", "left"),
     Column("resets_ns", "resets"), Column("burn_nano_usd", "per hour"),
     Column("empty_in", "empty in"), Column("source", "limit from"),
 ]  # fmt: skip
+
+
+_SELDOM = ("credit_nano_usd", "of_children_nano_usd")
+"""Columns that are left out while there is nothing in them."""
+
+_PARTS = [Column("agent", "spent by"), Column("calls", "calls"), Column("cost_nano_usd", "in all")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +79,46 @@ def _show(who: str | None, *, json_: bool) -> None:
             _demand_subject(ledger, policy, wanted)
         limits = limited(ledger, policy, wanted)
         at_ns = now_ns()
-        rows = [_row(ledger, one, at_ns, policy.timezone) for one in limits]
+        shares = Shares(ledger, Tree.of(ledger.agents()))
+        rows = [_row(ledger, one, at_ns, policy.timezone, shares) for one in limits]
+        parts = shares.parts(wanted) if wanted else []
     columns = [
         one for one in _COLUMNS
-        if one.key != "credit_nano_usd" or any(row["credit_nano_usd"] for row in rows)
+        if one.key not in _SELDOM or any(row[one.key] for row in rows)
     ]  # fmt: skip
     print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
+    if len(parts) > 1 and not json_:
+        print()
+        print_rows(parts, _PARTS, json_=False)
+
+
+class Shares:
+    """Whose calls a subject's spending comes from: its own, or those of its children."""
+
+    def __init__(self, ledger: Ledger, tree: Tree) -> None:
+        """Nothing is asked yet."""
+        self.ledger, self.tree = ledger, tree
+        self._since: dict[int, dict[str, dict[str, Any]]] = {}
+
+    def of_children(self, subject: str, starts_ns: int) -> int:
+        """Nano-USD of an agent's account that its descendants spent."""
+        kind, _, name = subject.partition(":")
+        below = self.tree.descendants(name) if kind == "agent" else []
+        if not below:
+            return 0
+        if starts_ns not in self._since:
+            self._since[starts_ns] = reports.calls_by_agent(self.ledger, since_ns=starts_ns)
+        used = self._since[starts_ns]
+        return sum(used[one]["cost_nano_usd"] for one in below if one in used)
+
+    def parts(self, subject: str) -> list[dict[str, Any]]:
+        """What each agent has its part in, of an agent or a run, the dearest first."""
+        kind, _, name = subject.partition(":")
+        used = reports.calls_by_agent(self.ledger, run=name if kind == "run" else None)
+        if kind == "agent":
+            family = {name, *self.tree.descendants(name)}
+            used = {one: row for one, row in used.items() if one in family}
+        return [] if kind == "team" else list(used.values())
 
 
 def subject_of(who: str) -> str:
@@ -99,47 +142,40 @@ def _demand_subject(ledger: Ledger, policy: Policy, subject: str) -> None:
 
 
 def limited(ledger: Ledger, policy: Policy, wanted: str | None = None) -> list[Limited]:
-    """The accounts worth showing: of agents, teams and started runs, each with its least limit."""
+    """The accounts worth showing: of agents, teams and started runs, each with its least limit.
+
+    Args:
+        wanted: A subject; of an agent its descendants' accounts too. None for all.
+    """
     found: list[Limited] = []
-    for record in ledger.agents():
-        if record.state != "deleted" and wanted in (None, f"agent:{record.name}"):
-            found += _of_agent(record, policy)
+    tree = Tree.of(ledger.agents())
+    asked = (wanted or "").removeprefix("agent:")
+    agents = tree.whole() if wanted is None else tree.below(asked)
+    for record, _ in agents:
+        if record.state != "deleted":
+            found += _of_agent(tree.lineage(record.name), policy)
     for name, limits in policy.teams.items():
         if wanted in (None, f"team:{name}"):
             found += _least(f"team:{name}", [(f"teams.{name}", limits)])
-    found += _of_runs(ledger, policy, wanted)
+    found += _of_runs(ledger, tree, policy, wanted)
     return found
 
 
-def _of_agent(record: AgentRecord, policy: Policy) -> list[Limited]:
-    subject = f"agent:{record.name}"
-    return _least(subject, _layers(record, policy)) or [Limited(subject, Window.TOTAL, None, None)]
+def _of_agent(lineage: Sequence[AgentRecord], policy: Policy) -> list[Limited]:
+    subject = f"agent:{lineage[0].name}"
+    return _least(subject, _layers(lineage, policy)) or [Limited(subject, Window.TOTAL, None, None)]
 
 
-def _layers(record: AgentRecord, policy: Policy) -> list[tuple[str, Limits]]:
-    """The sets of limits whose accounts are this agent's own."""
-    entry = record.name if record.name in policy.agents else "default"
-    return [
-        ("ceilings", policy.ceilings),
-        (f"agents.{entry}", policy.agents.get(entry, Limits())),
-        (f"agent {record.name}", record.limits),
-    ]
+def _layers(lineage: Sequence[AgentRecord], policy: Policy) -> list[tuple[str, Limits]]:
+    """The sets of limits whose accounts are those of a lineage's first alone."""
+    record, entry = lineage[0], entry_of(policy, [one.name for one in lineage])
+    written = [(f"agents.{entry}", policy.agents.get(entry, Limits()))] if entry else []
+    return [("ceilings", policy.ceilings), *written, (f"agent {record.name}", record.limits)]
 
 
-def _lineage(records: Mapping[str, AgentRecord], name: str | None) -> list[AgentRecord]:
-    """The agent and all above it."""
-    found: list[AgentRecord] = []
-    record = records.get(name or "")
-    while record is not None and record not in found:
-        found.append(record)
-        record = records.get(record.parent or "")
-    return found
-
-
-def _of_runs(ledger: Ledger, policy: Policy, wanted: str | None) -> list[Limited]:
+def _of_runs(ledger: Ledger, tree: Tree, policy: Policy, wanted: str | None) -> list[Limited]:
     from tollkeeper.ledger.records import limits_from_json
 
-    records = {record.name: record for record in ledger.agents()}
     found: list[Limited] = []
     for run in reports.runs(ledger, limit=200):
         subject = f"run:{run['id']}"
@@ -149,8 +185,9 @@ def _of_runs(ledger: Ledger, policy: Policy, wanted: str | None) -> list[Limited
             continue
         over = [
             (source, Limits(budget_nano_usd=_run_window(limits)))
-            for record in _lineage(records, run["agent"])
-            for source, limits in _layers(record, policy)
+            for lineage in (tree.lineage(run["agent"]),)
+            for above in range(len(lineage) if made is not None else 1)
+            for source, limits in _layers(lineage[above:], policy)
         ]
         if made is not None:
             over.append((f"run {run['id']}", limits_from_json(made["limits"])))
@@ -175,7 +212,7 @@ def _least(subject: str, layers: Iterable[tuple[str, Limits]]) -> list[Limited]:
     return [Limited(subject, w, *least[w]) for w in ordered]
 
 
-def _row(ledger: Ledger, one: Limited, at_ns: int, timezone: str) -> Row:
+def _row(ledger: Ledger, one: Limited, at_ns: int, timezone: str, shares: Shares) -> Row:
     account = account_for(one.subject, one.window, at_ns, timezone)
     balance = ledger.balance(account)
     burn = reports.burn_nano_usd(ledger, one.subject, at_ns - reports.HOUR_NS)
@@ -184,6 +221,7 @@ def _row(ledger: Ledger, one: Limited, at_ns: int, timezone: str) -> Row:
         "subject": one.subject.removeprefix("agent:"), "window": str(one.window),
         "limit_nano_usd": one.limit_nano_usd, "credit_nano_usd": balance.credit_nano_usd,
         "spent_nano_usd": balance.spent_nano_usd, "reserved_nano_usd": balance.reserved_nano_usd,
+        "of_children_nano_usd": shares.of_children(one.subject, account.starts_ns),
         "left_nano_usd": left, "calls": balance.calls, "resets_ns": account.resets_ns,
         "burn_nano_usd": burn, "empty_in": _empty_in(left, burn, account, at_ns),
         "source": one.source,

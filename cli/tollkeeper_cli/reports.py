@@ -24,7 +24,7 @@ _TIMEZONE: Final = re.compile(
 HOUR_NS: Final = 3600 * NS_PER_SECOND
 
 _OF_A_RUN: Final = """
-    SELECT run AS id, min(agent) AS agent, count(*) AS calls,
+    SELECT run AS id, min(agent) AS agent, count(DISTINCT agent) AS agents, count(*) AS calls,
            coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
            sum(state = 'refused') AS refused,
            count(DISTINCT approval) AS holds,
@@ -110,10 +110,22 @@ def burn_nano_usd(ledger: Ledger, subject: str, since_ns: int) -> int:
 
 
 def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
-    """Runs with calls and runs that were started, newest first."""
-    where, params = ("WHERE agent = ?", (agent,)) if agent else ("", ())
+    """Runs with calls and runs that were started, newest first; those of children among the calls.
+
+    Args:
+        agent: Only runs that this agent started or made calls in.
+    """
+    of_agent = "(SELECT id FROM runs WHERE agent = ? UNION SELECT run FROM calls WHERE agent = ?)"
+    made_by, in_run = "", ""
+    params: tuple[str, ...] = ()
+    if agent:
+        made_by, in_run, params = (
+            f"WHERE id IN {of_agent}",
+            f"WHERE run IN {of_agent}",
+            (agent,) * 4,
+        )
     sql = f"""
-        WITH made AS (SELECT * FROM runs {where}), used AS ({_OF_A_RUN} {where} GROUP BY run)
+        WITH made AS (SELECT * FROM runs {made_by}), used AS ({_OF_A_RUN} {in_run} GROUP BY run)
         SELECT every.id AS id, coalesce(made.agent, used.agent) AS agent,
                CASE WHEN made.id IS NULL THEN 'grouped' WHEN made.state != 'active' THEN made.state
                     WHEN made.ended_ns IS NOT NULL THEN 'ended' ELSE made.state END AS state,
@@ -121,13 +133,14 @@ def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[d
                coalesce(refused, 0) AS refused, coalesce(holds, 0) AS holds,
                coalesce(open, 0) AS open, coalesce(input_tokens, 0) AS input_tokens,
                coalesce(output_tokens, 0) AS output_tokens,
+               coalesce(agents, 0) AS agents,
                coalesce(made.created_ns, first_ns) AS started_ns,
                coalesce(made.ended_ns, last_ns) AS last_ns
         FROM (SELECT id FROM made UNION SELECT id FROM used) AS every
         LEFT JOIN made ON made.id = every.id LEFT JOIN used ON used.id = every.id
         ORDER BY started_ns DESC LIMIT ?
     """
-    return list(ledger.rows(sql, (*params, *params, limit)))
+    return list(ledger.rows(sql, (*params, limit)))
 
 
 def run_ids(ledger: Ledger, prefix: str) -> list[str]:
@@ -149,7 +162,7 @@ def run_record(ledger: Ledger, run: str) -> dict[str, Any] | None:
 def calls_of_run(ledger: Ledger, run: str, limit: int = 1000) -> list[dict[str, Any]]:
     """The run's calls, oldest first."""
     sql = """
-        SELECT id, at_ns, provider, model, operation, state, effect, codes, outcome, status,
+        SELECT id, at_ns, agent, provider, model, operation, state, effect, codes, outcome, status,
                input_tokens, output_tokens, worst_nano_usd, cost_nano_usd, basis, approval,
                CASE WHEN settled_ns IS NULL THEN NULL ELSE (settled_ns - at_ns) / 1000000 END
                    AS took_ms
@@ -180,13 +193,27 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     return RunSummary(row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"])
 
 
-def calls_by_agent(ledger: Ledger) -> dict[str, dict[str, Any]]:
-    """Calls, cost and last call of each agent."""
+def calls_by_agent(
+    ledger: Ledger, *, since_ns: int = 0, run: str | None = None
+) -> dict[str, dict[str, Any]]:
+    """Calls, cost and last call of each agent, the dearest first.
+
+    Args:
+        since_ns: Only calls booked since then.
+        run: Only calls of this run.
+    """
     sql = """
         SELECT agent, count(*) AS calls, coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
-               max(at_ns) AS last_ns FROM calls GROUP BY agent
+               max(at_ns) AS last_ns FROM calls WHERE booked_ns >= ?1 AND (?2 IS NULL OR run = ?2)
+        GROUP BY agent ORDER BY cost_nano_usd DESC, agent
     """
-    return {row["agent"]: row for row in ledger.rows(sql)}
+    return {row["agent"]: row for row in ledger.rows(sql, (since_ns, run))}
+
+
+def made_by_agents(ledger: Ledger) -> frozenset[str]:
+    """Agents that other agents made."""
+    rows = ledger.rows("SELECT DISTINCT agent FROM tokens WHERE minted_by IS NOT NULL")
+    return frozenset(str(row["agent"]) for row in rows)
 
 
 # ----------------------------------------------------------------------------------- figures

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tollkeeper.core.layers import entry_of
 from tollkeeper.core.snapshot import AgentRecord, RunRecord
 from tollkeeper.domain import Limits, Window
 from tollkeeper.errors import LedgerError, UsageError
 from tollkeeper.home import Home
 from tollkeeper_cli import agent as agents
 from tollkeeper_cli import process, reports, setup, state
+from tollkeeper_cli.lineage import Tree
 from tollkeeper_cli.output import escape, paint, say
 from tollkeeper_cli.units import dollars, now_ns, parse_duration_ns, parse_limit_usd
 
@@ -152,7 +154,7 @@ def _run(
     at: Home, ledger: Ledger, proxy: process.Running, begun: Begun, command: list[str], folder: Path
 ) -> int:
     try:
-        child = environment_for(at, proxy, begun.agent, begun.token)
+        child = environment_for(at, proxy, lineage_of(ledger, begun.agent), begun.token)
         child["WORKSPACE"] = str(folder)
         say(f"tollkeeper: {begun.agent}, run {begun.run}, through {proxy.address}")
         say(f"tollkeeper: {isolation(at)}")
@@ -165,25 +167,31 @@ def _run(
 
 
 def environment_for(
-    at: Home, proxy: process.Running | None, agent: str, token: str
+    at: Home, proxy: process.Running | None, lineage: Sequence[str], token: str
 ) -> dict[str, str]:
-    """The environment of a program that goes through the proxy as this agent."""
+    """The environment of a program that goes through the proxy as the first of a lineage."""
     from tollkeeper.launch.environment import environment
 
     address = proxy.address if proxy else f"127.0.0.1:{process.DEFAULT_PORT}"
     return environment(
         os.environ,
-        proxy_url=f"http://{agent}:{token}@{address}",
+        proxy_url=f"http://{lineage[0]}:{token}@{address}",
         ca_certificate=at.ca_certificate.absolute(),
         bundle=at.bundle.absolute(),
-        scrub=injected(state.load_policy(at), agent),
+        scrub=injected(state.load_policy(at), lineage),
     )
 
 
-def injected(policy: Policy, agent: str) -> list[str]:
-    """Environment names of the real keys that the proxy puts in for this agent."""
-    limits = policy.agents.get(agent) or policy.agents.get("default") or Limits()
-    if (limits.key or policy.ceilings.key) == "own":
+def lineage_of(ledger: Ledger, agent: str) -> list[str]:
+    """The agent and all above it, by name."""
+    return [record.name for record in Tree.of(ledger.agents()).lineage(agent)]
+
+
+def injected(policy: Policy, lineage: Sequence[str]) -> list[str]:
+    """Environment names of the real keys that the proxy puts in for the first of a lineage."""
+    entries = [entry_of(policy, lineage[n:]) for n in range(len(lineage))]
+    asked = {policy.ceilings.key, *[policy.agents.get(e or "", Limits()).key for e in entries]}
+    if "own" in asked and "injected" not in asked:
         return []
     sources = [p.key.env for p in policy.providers.values() if p.key is not None]
     return sorted({name for name in sources if name is not None})
@@ -312,7 +320,8 @@ def env(
     with state.open_ledger(at) as ledger:
         agents.find(ledger, agent)
         token, _ = agents.mint(ledger, agent, ttl_ns=ttl_ns)
-    for line in shell_lines(os.environ, environment_for(at, proxy, agent, token)):
+        lineage = lineage_of(ledger, agent)
+    for line in shell_lines(os.environ, environment_for(at, proxy, lineage, token)):
         print(line)
     if proxy is None:
         say("No proxy runs yet: start it with `tollkeeper up`.")

@@ -26,6 +26,9 @@ _COLUMNS = [
     Column("holds", "held"), Column("cost_nano_usd", "cost"),
 ]  # fmt: skip
 
+_AGENT = Column("agent", "agent")
+_AGENTS = [_AGENT, Column("calls", "calls"), Column("cost_nano_usd", "cost")]
+
 _CALLS = [
     Column("at_ns", "when"), Column("model", "model"), Column("operation", "operation"),
     Column("became", "became"), Column("input_tokens", "in"), Column("output_tokens", "out"),
@@ -70,12 +73,13 @@ def find(ledger: Ledger, prefix: str) -> str:
 
 @app.command()
 def show(run: Run, json_: Json = False) -> None:
-    """Show one run: what was said of it, each call, cost and time."""
+    """Show one run: what was said of it, each call, cost and time, children's too."""
     with state.open_ledger() as ledger:
         found = find(ledger, run)
         made = reports.run_record(ledger, found)
         calls = reports.calls_of_run(ledger, found)
         summary = reports.summary_of_run(ledger, found)
+        by_agent = reports.calls_by_agent(ledger, run=found)
     facts: dict[str, Any] = {"run": found}
     if made is not None:
         ended = "ended" if made["state"] == "active" and made["ended_ns"] else made["state"]
@@ -89,11 +93,17 @@ def show(run: Run, json_: Json = False) -> None:
         call["codes"] = json.loads(call["codes"])
         call["became"] = became(call)
     if json_:
-        print_json({**facts, "calls": calls})
+        print_json({**facts, "agents": list(by_agent.values()), "calls": calls})
         return
     print_facts(facts, json_=False)
     print()
-    print_rows(calls, _CALLS, json_=False, empty="No calls yet.")
+    starter = made["agent"] if made is not None else None
+    shared = set(by_agent) - {starter} != set() if starter else len(by_agent) > 1
+    if shared:
+        print_rows(list(by_agent.values()), _AGENTS, json_=False)
+        print()
+    whose = [_AGENT] if shared else []
+    print_rows(calls, [_CALLS[0], *whose, *_CALLS[1:]], json_=False, empty="No calls yet.")
 
 
 def became(call: dict[str, Any]) -> str:

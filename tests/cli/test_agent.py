@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import os
 import re
+import time
 
 import pytest
 
+from tollkeeper.core.delegation import Birth, DelegationCase, Wish
 from tollkeeper.core.identity import token_sha256
-from tollkeeper.domain import Limits, Window
+from tollkeeper.domain import Limits, Principal, Window
 from tollkeeper.home import Home
 from tollkeeper.ledger.sqlite import SqliteLedger
 
@@ -143,3 +146,98 @@ def test_an_unknown_agent_is_an_error(cli: Cli, made: Home, verb: str) -> None:
 
     assert done.code == 1
     assert "no agent 'nobody'" in done.err
+
+
+def test_list_shows_children_below_their_parents_with_what_they_spent_together(
+    cli: Cli, books: Books
+) -> None:
+    cli("agent", "create", "zeus", "--parent", "atlas")
+    cli("agent", "create", "bee", "--parent", "zeus")
+    cli("agent", "create", "loner")
+    for agent in ("atlas", "zeus", "bee", "bee"):
+        books.call(agent=agent)
+
+    lines, rows = cli("agent", "list").lines, cli("agent", "list", "--json").data
+
+    assert [line.split("  ")[0] for line in lines[1:2]] == ["atlas"]
+    assert [row["name"] for row in rows] == ["atlas", "zeus", "bee", "loner"]
+    assert [row["depth"] for row in rows] == [0, 1, 2, 0]
+    assert [row["with_children_usd"] for row in rows] == ["0.013", "0.00975", "0.0065", "0.00"]
+    assert lines[2].startswith("└ zeus")
+    assert lines[3].startswith("  └ bee")
+
+
+def test_show_tells_the_lineage_above_and_the_descendants_below(cli: Cli, books: Books) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas")
+    cli("agent", "create", "bee", "--parent", "scout")
+    books.call(agent="bee")
+
+    bee, atlas = (cli("agent", "show", one, "--json").data for one in ("bee", "atlas"))
+
+    assert bee["ancestors"] == ["scout", "atlas"]
+    assert (atlas["children"], atlas["descendants"]) == (["scout"], ["scout", "bee"])
+    assert (atlas["spent_usd"], atlas["with_children_usd"]) == ("0.00", "0.00325")
+    assert "└ scout" in cli("agent", "show", "atlas").out
+
+
+def test_parent_that_only_the_policy_names_is_made_without_a_token(cli: Cli, made: Home) -> None:
+    done = cli("agent", "create", "scout", "--parent", "atlas")
+
+    assert done.code == 0, done.err
+    assert "which the policy names" in done.err
+    atlas = cli("agent", "show", "atlas", "--json").data
+    assert (atlas["children"], atlas["tokens"]) == (["scout"], [])
+    assert cli("agent", "create", "lost", "--parent", "default").code == 1
+
+
+def test_parent_that_was_deleted_is_not_made_again_by_a_child(cli: Cli, made: Home) -> None:
+    cli("agent", "create", "atlas")
+    cli("agent", "delete", "atlas")
+
+    assert cli("agent", "create", "scout", "--parent", "atlas").code == 1
+
+
+def minted(books: Books, parent: str = "atlas") -> str:
+    """A child that an agent made with the first of its tokens."""
+    token = books.ledger.tokens(parent)[0]
+    now_ns = time.time_ns()
+    case = DelegationCase(Wish("ant"), Principal(parent, token.id, "r"), (), now_ns, os.urandom(16))
+    born = books.ledger.delegate(case, os.urandom(32).hex(), now_ns)
+    assert isinstance(born, Birth)
+    return born.agent.name
+
+
+def test_rotating_a_token_revokes_what_it_minted_and_not_what_the_operator_gave(
+    cli: Cli, books: Books
+) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas")
+    ant = minted(books)
+    bee = minted(books, ant)
+
+    done = cli("agent", "rotate-token", "atlas")
+
+    assert "3 older tokens revoked, those they minted too." in done.err
+    states = {
+        name: [token["state"] for token in cli("agent", "show", name, "--json").data["tokens"]]
+        for name in (ant, bee, "scout")
+    }
+    assert states == {ant: ["revoked"], bee: ["revoked"], "scout": ["valid"]}
+
+
+def test_delete_says_whom_it_took_along(cli: Cli, books: Books) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas")
+    ant = minted(books)
+
+    done = cli("agent", "delete", "atlas")
+
+    assert f"So are its descendants: {ant}, scout." in done.out
+    assert cli("agent", "list", "--json").data == []
+
+
+def test_list_tells_who_was_made_by_an_agent(cli: Cli, books: Books) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas")
+    ant = minted(books)
+
+    by = {row["name"]: row["made_by"] for row in cli("agent", "list", "--json").data}
+
+    assert by == {"atlas": "operator", "scout": "operator", ant: "agent"}

@@ -132,3 +132,38 @@ def test_what_cannot_be_meant_is_wrong_usage(cli: Cli, books: Books, words: list
 def test_budget_alone_shows_all(cli: Cli, books: Books) -> None:
     assert cli("budget").out == cli("budget", "show").out
     assert cli("budget", "--json").data == cli("budget", "show", "--json").data
+
+
+def test_spending_of_children_is_rolled_up_and_told_apart(cli: Cli, books: Books) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas", "--budget", "1")
+    cli("agent", "create", "bee", "--parent", "scout")
+    for agent in ("atlas", "scout", "bee", "bee"):
+        books.call(agent=agent)
+
+    rows, shown = balances(cli, "atlas"), cli("budget", "show", "atlas").out
+
+    atlas, scout = rows["atlas", "total"], rows["scout", "total"]
+    assert (atlas["spent_usd"], atlas["of_children_usd"]) == ("0.013", "0.00975")
+    assert (scout["spent_usd"], scout["of_children_usd"]) == ("0.00975", "0.0065")
+    assert rows["atlas", "day"]["of_children_usd"] == "0.00975"
+    assert rows["bee", "total"]["limit_usd"] is None
+    assert "by children" in shown
+    assert [line.split()[:2] for line in shown.splitlines()[-3:]] == [
+        ["bee", "2"], ["atlas", "1"], ["scout", "1"],
+    ]  # fmt: skip
+
+
+def test_without_children_nothing_is_said_of_them(cli: Cli, books: Books) -> None:
+    books.call()
+
+    assert "by children" not in cli("budget", "show", "atlas").out
+
+
+def test_child_of_a_named_agent_is_not_shown_under_the_default(cli: Cli, books: Books) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas")
+    cli("agent", "create", "stranger")
+
+    rows = balances(cli)
+
+    assert rows["stranger", "day"]["source"] == "agents.default"
+    assert ("scout", "day") not in rows

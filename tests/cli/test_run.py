@@ -13,9 +13,11 @@ from typing import Any
 import pytest
 import yaml
 
+from tollkeeper.domain import KeySource, Limits, Mode, Policy, Provider
 from tollkeeper.home import Home
 from tollkeeper.simulator.lab import Lab, in_thread
 from tollkeeper.simulator.wiring import providers
+from tollkeeper_cli.run import injected
 
 from .conftest import Cli, Shell, until
 
@@ -239,3 +241,15 @@ def test_env_of_nobody_prints_nothing_to_eval(cli: Cli, made: Home) -> None:
 
     assert (done.code, done.out) == (1, "")
     assert "no agent 'nobody'" in done.err
+
+
+def test_child_keeps_its_own_keys_where_its_parent_uses_its_own() -> None:
+    openai = Provider("openai", (), "openai", key=KeySource(env="REAL"))
+    default, own = Limits(key="injected"), Limits(key="own")
+    policy = Policy(
+        "digest", Mode.ENFORCE, "UTC", {"openai": openai},
+        agents={"default": default, "atlas": own},
+    )  # fmt: skip
+
+    assert injected(policy, ["stranger"]) == ["REAL"]
+    assert injected(policy, ["atlas"]) == injected(policy, ["atlas.ant", "atlas"]) == []

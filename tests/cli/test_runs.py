@@ -71,3 +71,22 @@ def test_an_ambiguous_run_is_not_guessed(cli: Cli, books: Books, run: str) -> No
     assert "several runs: nightly, nightly2" in cli("runs", "show", "nigh").err
     assert cli("runs", "show", "nightly").code == 0
     assert "no run 'x'" in cli("runs", "show", "x").err
+
+
+def test_calls_of_children_are_rolled_up_in_the_run_that_they_were_made_in(
+    cli: Cli, books: Books, run: str
+) -> None:
+    cli("agent", "create", "scout", "--parent", "atlas")
+    books.call(agent="scout", run=run)
+
+    [row] = [one for one in cli("runs", "--json").data if one["id"] == run]
+    data, shown = cli("runs", "show", run, "--json").data, cli("runs", "show", run).out
+
+    assert (row["agent"], row["agents"], row["calls"], row["cost_usd"]) == ("atlas", 2, 4, "0.0065")
+    assert cli("runs", "list", "--agent", "atlas", "--json").data == [row]
+    assert cli("runs", "list", "--agent", "scout", "--json").data == [row]
+    assert {one["agent"]: one["cost_usd"] for one in data["agents"]} == {
+        "atlas": "0.00325", "scout": "0.00325",
+    }  # fmt: skip
+    assert {call["agent"] for call in data["calls"]} == {"atlas", "scout"}
+    assert "scout" in shown

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -61,7 +63,7 @@ def test_call_counts_on_its_agent_team_ancestors_and_run_each_once() -> None:
 
     assert decision.subjects == (
         "agent:atlas", "team:research", "agent:boss", "agent:root", "team:board",
-        "run:atlas:2026-11-21",
+        "run:atlas:2026-11-21", "run:boss:2026-11-21", "run:root:2026-11-21",
     )  # fmt: skip
 
 
@@ -103,6 +105,75 @@ def test_child_is_under_all_layers_of_its_ancestors_whose_names_it_is_not_told()
     }  # fmt: skip
     assert all("boss" not in reason.message for reason in decision.reasons)
     assert decision.reasons[0].message.startswith("Streaming is not allowed (streaming of a parent")
+
+
+def test_child_that_the_policy_does_not_name_is_under_its_ancestors_entries_and_not_the_default() -> (
+    None
+):
+    default = Limits(streaming=False, key="injected", server_tools_nano_usd=1)
+    policy = make_policy(agents={"boss": Limits(vision=False, key="own"), "default": default})
+    call = make_call(stream=True, features=frozenset({"vision"}))
+
+    of_boss = judge(call, policy, standing=make_standing("boss.ant", "boss"))
+    of_stranger = judge(call, policy, standing=make_standing("scout.ant", "scout"))
+
+    assert {one.source for one in of_boss.reasons} == {"agents.boss.vision"}
+    assert {one.source for one in of_stranger.reasons} == {"agents.default.streaming"}
+    assert (of_boss.key, of_stranger.key) == ("own", "injected")
+
+
+def test_key_that_an_ancestor_must_use_goes_along_with_its_childs_calls() -> None:
+    policy = make_policy(agents={"boss": Limits(key="injected"), "boss.ant": Limits(key="own")})
+
+    assert judge(policy=policy, standing=make_standing("boss.ant", "boss")).key == "injected"
+
+
+def test_budget_of_an_ancestors_run_counts_on_its_own_day_unless_the_run_is_minted() -> None:
+    policy = make_policy(agents={"boss": Limits(budget_nano_usd={Window.RUN: 10_000_000})})
+    standing = make_standing("boss.ant", "boss")
+    spent = {("run:boss:2026-11-21", Window.RUN): Balance(spent_nano_usd=9_000_000)}
+    day = Principal("boss.ant", "tok", "boss.ant~new", label="new")
+    minted = Principal("boss.ant", "tok", "7f3k", run_is_minted=True)
+
+    refused = judge(policy=policy, principal=day, standing=standing, balances=spent)
+    fresh = judge(policy=policy, principal=day, standing=standing)
+    other = judge(policy=policy, principal=minted, standing=standing, balances=spent)
+
+    assert refused.reasons[0].account == Account("run:boss:2026-11-21", Window.RUN)
+    assert "run:boss:2026-11-21" in fresh.subjects
+    assert other.effect is Effect.ALLOW
+    assert other.subjects == ("agent:boss.ant", "agent:boss", "run:7f3k")
+
+
+def test_rule_over_an_agent_or_its_team_is_a_rule_over_its_descendants() -> None:
+    def about(name: str, **who: str) -> Rule:
+        def matches(facts: Mapping[str, Any]) -> bool:
+            return all(facts[key] == value for key, value in who.items())
+
+        return Rule(name, Effect.DENY, matches, frozenset(who))
+
+    rules = (
+        about("other", agent="hermes"),
+        about("boss", agent="boss"),
+        about("team", team="research"),
+        about("mixed", agent="boss", team="board"),
+        about("priority", agent="boss", priority="low"),
+    )
+    policy = make_policy(rules=rules, members={"root": "research"})
+    standing = make_standing("boss.ant.bee", "boss.ant", "boss", "root")
+
+    denied = judge(policy=policy, standing=standing, said={"priority": "low"})
+
+    assert [one.source for one in denied.reasons] == ["rules.boss", "rules.team", "rules.priority"]
+    assert judge(policy=policy, standing=make_standing("ant")).effect is Effect.ALLOW
+
+
+def test_hold_rule_over_a_parent_holds_its_childs_call() -> None:
+    rule = Rule("ask", Effect.HOLD, lambda facts: facts["agent"] == "boss", frozenset({"agent"}))
+
+    decision = judge(policy=make_policy(rules=(rule,)), standing=make_standing("boss.ant", "boss"))
+
+    assert decision.effect is Effect.HOLD
 
 
 def test_budget_of_a_run_counts_on_the_run_and_does_not_reset() -> None:

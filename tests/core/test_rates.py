@@ -89,7 +89,7 @@ def test_a_parents_rate_is_told_without_its_name() -> None:
     limits = Limits(rpm=1)
     log = MemoryRateLog()
     log.add("agent:boss", NOW)
-    boss = Over(Layer("agents.boss", "agent:boss", limits), limits, own=False)
+    boss = Over(Layer("agents.boss", "agent:boss", limits), limits, "run:7f3k", own=False)
 
     (reason,) = rate_reasons([boss], log, 0, NOW)
 

@@ -3,7 +3,7 @@
 What rules may read of a call (``Rule.fields`` name these, ``CallCase.facts`` holds them; None is
 unknown and matches nothing):
 
-    agent, team, run                  who calls
+    agent, team, run                  who calls; asked about each ancestor of a child too
     project, priority                 what the run's starter said, else what the agent says
     step, step_type                   what the agent says of itself
     provider, model, tier             where the call goes, aliases resolved
@@ -241,6 +241,9 @@ class CallCase:
         if self._view.late_rules:
             self._learn(snapshot, bounds, price, purses)
             late = self._view.late_rules.matching(self.facts)
+        for ancestor in snapshot.standing.agents[1:]:
+            who = {"agent": ancestor.name, "team": self.policy.members.get(ancestor.name)}
+            late += self._view.kin_rules.matching(self.facts | who)
         return Weighed(stack, purses, bounds, price, self._in_order(late))
 
     def _in_order(self, late: Sequence[Rule]) -> Sequence[Rule]:
@@ -297,6 +300,7 @@ class CallCase:
             hold=hold,
             consumes=consumes,
             left_nano_usd=least if least is None or not stands else least - worst,
+            key=weighed.stack.key,
         )
 
     def _changes(self, bounds: Bounds) -> Changes:
@@ -351,7 +355,7 @@ class CallCase:
     def _stack(self, standing: Standing) -> Stack:
         known = self._known_stack
         if known is None or known[0] is not standing:
-            stack = self._view.stack(standing, self.principal, self.call, self.now_ns)
+            stack = self._view.stack(standing, self.principal, self.call.model, self.now_ns)
             known = self._known_stack = (standing, stack)
         return known[1]
 

@@ -18,9 +18,10 @@ from tollkeeper.domain import NS_PER_SECOND
 
 TOKEN_PREFIX: Final = "tk_"  # noqa: S105 - the prefix that lets scanners find leaked tokens
 RESERVED: Final = frozenset({"default", "anonymous"})
+MAX_NAME: Final = 64
 MAX_LABEL: Final = 64
 
-_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}", re.ASCII)
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _TWO_DIGITS = [high + low for high in _DIGITS for low in _DIGITS]
 _SHIFTS = range(120, -1, -10)  # the library's base32 takes ten times as long

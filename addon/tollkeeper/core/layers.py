@@ -3,13 +3,15 @@
 Every layer must be satisfied, so the stricter wins without ever being computed:
 
     ceilings           on each agent
-    agents.NAME        from the policy, or ``agents.default`` when it does not name the agent
+    agents.NAME        from the policy; ``agents.default`` when it names nobody of the lineage
     agent NAME         given by ``agent create``
     teams.NAME         on the team
     run ID             minted with the run
     models.NAME        of an alias; counts on nothing, so it has no budgets
 
-A child is under the layers of all its ancestors too, on the ancestors' own accounts.
+A child is under the layers of all its ancestors too, on the ancestors' own accounts. One that the
+policy does not name is under the entries of those ancestors that it names: what ``default`` gives to
+strangers is neither taken from it nor added to what its parent may do.
 """
 
 from __future__ import annotations
@@ -47,6 +49,11 @@ LATE_FACTS: Final = frozenset(
 )
 """Facts that only the ledger's snapshot completes; rules that read none are matched before it."""
 
+KIN_FACTS: Final = frozenset({"agent", "team"})
+"""Facts that name the caller; a rule over an ancestor is a rule over its children."""
+
+STRICTEST_KEY_FIRST: Final = ("injected", "own")
+
 _NO_LIMITS: Final = Limits()
 _MOST_KNOWN: Final = 4096
 _MOST_VIEWS: Final = 8
@@ -60,11 +67,13 @@ class Over:
     """One layer over this call.
 
     Attributes:
+        run: The run subject on which its limits on runs count.
         own: False when it belongs to an ancestor, which a client must not be told the name of.
     """
 
     layer: Layer
     limits: Limits
+    run: str
     own: bool = True
 
     def source(self, key: str) -> str:
@@ -103,6 +112,8 @@ class Stack:
         output_cap: The least of all output limits.
         clamp: Whether some layer lets the output limit shrink to what budgets hold and none forbids.
         server_tools_nano_usd: Set aside for server-side tools; None when no layer names an amount.
+        key: Whose provider key goes along, as the strictest layer has it: ``injected``, ``own``,
+            ``either``.
         accounts: Of all budgets and quotas, each once.
         since_ns: From when to when (exclusive) the accounts are these.
     """
@@ -115,6 +126,7 @@ class Stack:
     output_cap: int | None
     clamp: bool
     server_tools_nano_usd: int | None
+    key: str
     budgets: tuple[Line, ...]
     quotas: tuple[Line, ...]
     accounts: tuple[Account, ...]
@@ -160,18 +172,22 @@ class View:
     """A policy, with what is worth computing once for all its calls.
 
     Attributes:
+        kin_rules: Those that read who calls: they are asked about the ancestors of a child too.
         reads: Every fact that some rule reads.
     """
 
     policy: Policy
     early_rules: Rules
     late_rules: Rules
+    kin_rules: Rules
     reads: frozenset[str]
     _stacks: dict[tuple[Any, ...], Stack] = field(default_factory=dict)
 
-    def stack(self, standing: Standing, principal: Principal, call: Call, now_ns: int) -> Stack:
-        """All layers over a call; what was computed for its like is used again."""
-        alias = self.policy.aliases.get(call.model) if call.model is not None else None
+    def stack(
+        self, standing: Standing, principal: Principal, model: str | None, now_ns: int
+    ) -> Stack:
+        """All layers over a call to this model; what was computed for its like is used again."""
+        alias = self.policy.aliases.get(model) if model is not None else None
         names = tuple(record.name for record in standing.agents)
         key = (names, principal.run, principal.label, alias and alias.name)
         given = tuple(record.limits for record in standing.agents)
@@ -182,43 +198,58 @@ class View:
             return known
         if len(self._stacks) >= _MOST_KNOWN:
             self._stacks.clear()
-        layers = self._layers(standing, principal)
-        if alias is not None and alias.limits != _NO_LIMITS:
-            layers.append(Over(Layer(f"models.{alias.name}", "", alias.limits), alias.limits))
         runs = runs_of(principal, now_ns, self.policy.timezone)
-        subjects = self._subjects(names, runs)
-        found = _stacked(layers, subjects, runs[-1], given, now_ns, self.policy.timezone)
+        run_of = {name: self._run_of(name, principal, runs[-1], now_ns) for name in names}
+        layers = self._layers(standing, principal, run_of, runs[-1])
+        if alias is not None and alias.limits != _NO_LIMITS:
+            layer = Layer(f"models.{alias.name}", "", alias.limits)
+            layers.append(Over(layer, alias.limits, runs[-1]))
+        subjects = self._subjects(names, (*runs, *run_of.values()))
+        found = _stacked(layers, subjects, given, now_ns, self.policy.timezone)
         self._stacks[key] = found
         return found
 
-    def _layers(self, standing: Standing, principal: Principal) -> list[Over]:
+    def _run_of(self, name: str, principal: Principal, run: str, now_ns: int) -> str:
+        """On which run an agent's limits on runs count, for a call of its own or of a descendant.
+
+        Of a minted run, on that; else an ancestor's count on its own day, or each child would bring
+        a fresh budget along.
+        """
+        if name == principal.agent or principal.run_is_minted:
+            return run
+        return f"run:{day_run(name, now_ns, self.policy.timezone)}"
+
+    def _layers(
+        self, standing: Standing, principal: Principal, run_of: Mapping[str, str], run: str
+    ) -> list[Over]:
         layers: list[Over] = []
-        for record in standing.agents:
-            own = record.name == principal.agent
-            layers += self._written_for(record.name, own=own)
+        names = list(run_of)
+        for position, record in enumerate(standing.agents):
+            name, own = record.name, record.name == principal.agent
+            written = self._written_for(name, entry_of(self.policy, names[position:]))
             if record.limits != _NO_LIMITS:
-                layer = Layer(f"agent {record.name}", f"agent:{record.name}", record.limits)
-                layers.append(Over(layer, record.limits, own))
-        run = standing.run
-        if run is not None and run.limits != _NO_LIMITS:
-            layers.append(Over(Layer(f"run {run.id}", f"run:{run.id}", run.limits), run.limits))
+                written.append(Layer(f"agent {name}", f"agent:{name}", record.limits))
+            layers += [Over(one, one.limits, run_of[name], own) for one in written]
+        minted = standing.run
+        if minted is not None and minted.limits != _NO_LIMITS:
+            layer = Layer(f"run {minted.id}", f"run:{minted.id}", minted.limits)
+            layers.append(Over(layer, minted.limits, run))
         return layers
 
-    def _written_for(self, agent: str, *, own: bool) -> list[Over]:
+    def _written_for(self, agent: str, entry: str | None) -> list[Layer]:
         """The policy's layers over one agent, its team's among them."""
         policy, subject = self.policy, f"agent:{agent}"
-        entry = agent if agent in policy.agents else "default"
-        written = [
-            Layer("ceilings", subject, policy.ceilings),
-            Layer(f"agents.{entry}", subject, policy.agents.get(entry, _NO_LIMITS)),
-        ]
+        written = [Layer("ceilings", subject, policy.ceilings)]
+        if entry is not None:
+            limits = policy.agents.get(entry, _NO_LIMITS)
+            written.append(Layer(f"agents.{entry}", subject, limits))
         team = policy.members.get(agent)
         if team is not None:
             limits = policy.teams.get(team, _NO_LIMITS)
             written.append(Layer(f"teams.{team}", f"team:{team}", limits))
-        return [Over(one, one.limits, own) for one in written if one.limits != _NO_LIMITS]
+        return [one for one in written if one.limits != _NO_LIMITS]
 
-    def _subjects(self, names: Sequence[str], runs: Sequence[str]) -> tuple[str, ...]:
+    def _subjects(self, names: Sequence[str], runs: Iterable[str]) -> tuple[str, ...]:
         """The agent, all ancestors, their teams, and the runs; each once."""
         subjects: dict[str, None] = {}
         for name in names:
@@ -238,8 +269,9 @@ def view_of(policy: Policy) -> View:
     if view is None or view.policy is not policy:
         late = tuple(rule for rule in policy.rules if rule.fields & LATE_FACTS)
         early = tuple(rule for rule in policy.rules if not rule.fields & LATE_FACTS)
+        kin = Rules(rule for rule in policy.rules if rule.fields & KIN_FACTS)
         reads = frozenset[str]().union(*(rule.fields for rule in policy.rules))
-        view = View(policy, Rules(early), Rules(late), reads)
+        view = View(policy, Rules(early), Rules(late), kin, reads)
         if len(_views) >= _MOST_VIEWS:
             _views.clear()
         _views[id(policy)] = view
@@ -250,6 +282,13 @@ def resolve(policy: Policy, call: Call) -> tuple[str, str | None]:
     """Provider and model that the call goes to: an alias leads elsewhere, other names to themselves."""
     alias = policy.aliases.get(call.model) if call.model is not None else None
     return (alias.provider, alias.model) if alias else (call.provider, call.model)
+
+
+def entry_of(policy: Policy, lineage: Sequence[str]) -> str | None:
+    """The entry under ``agents`` for the first of a lineage; None where an ancestor's stands for it."""
+    if lineage[0] in policy.agents:
+        return lineage[0]
+    return None if any(name in policy.agents for name in lineage[1:]) else "default"
 
 
 def runs_of(principal: Principal, now_ns: int, timezone: str) -> tuple[str, ...]:
@@ -272,13 +311,12 @@ def starters_word(run: RunRecord, said: Mapping[str, str]) -> dict[str, str | No
 def _stacked(
     layers: Sequence[Over],
     subjects: tuple[str, ...],
-    run: str,
     given: tuple[Limits, ...],
     now_ns: int,
     timezone: str,
 ) -> Stack:
     def line(over: Over, kind: str, window: Window, limit: int) -> Line:
-        subject = run if window is Window.RUN else over.layer.subject
+        subject = over.run if window is Window.RUN else over.layer.subject
         account = account_for(subject, window, now_ns, timezone)
         return Line(over, f"{kind}.{window}", account, limit)
 
@@ -296,6 +334,7 @@ def _stacked(
     by_minute = {o.layer.subject for o in layers if _limits_any(o.limits, _BY_MINUTE)}
     caps = [o.limits.max_output_tokens for o in layers if o.limits.max_output_tokens is not None]
     wishes = {over.limits.clamp for over in layers}
+    keys = {over.limits.key for over in layers}
     aside = [over.limits.server_tools_nano_usd for over in layers]
     return Stack(
         subjects=subjects,
@@ -305,6 +344,7 @@ def _stacked(
         sized=tuple(over for over in layers if over.limits.max_input_tokens is not None),
         output_cap=min(caps, default=None),
         clamp=True in wishes and False not in wishes,
+        key=next((key for key in STRICTEST_KEY_FIRST if key in keys), "either"),
         server_tools_nano_usd=max((one for one in aside if one is not None), default=None),
         budgets=budgets,
         quotas=quotas,

@@ -28,7 +28,11 @@ class AgentRecord:
 
 @dataclass(frozen=True, slots=True)
 class TokenRecord:
-    """A token as the ledger keeps it: its SHA-256 and what it is bound to, never its text."""
+    """A token as the ledger keeps it: its SHA-256 and what it is bound to, never its text.
+
+    Attributes:
+        minted_by: The token that minted it, whose end is its end; None when the operator did.
+    """
 
     id: str
     agent: str
@@ -36,6 +40,7 @@ class TokenRecord:
     expires_ns: int | None = None
     revoked_ns: int | None = None
     run: str | None = None
+    minted_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +122,8 @@ class Snapshot:
             before (a hold) is already taken out.
         approval: The newest approval with the case's digest that is not used up, or None.
         open_holds: How many of this agent's calls wait for a person, besides this one; a question
-            that nobody waits for counts as one.
+            that nobody waits for counts as one. For a child those of its whole family, so that
+            more children are not more questions.
         billed_prefix: ``(digest, input_tokens)`` of the longest billed prefix known, or None.
     """
 

@@ -22,8 +22,10 @@ from tollkeeper.facts.clients import (
 from tollkeeper.facts.endpoints import EndpointFact, endpoint, endpoints, mount_of, reroute
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
+    HOUSE,
     credential_headers,
     credential_query,
+    is_house,
     key_header,
     normalise_host,
     provider_for_host,
@@ -32,6 +34,7 @@ from tollkeeper.facts.hosts import (
 
 __all__ = [
     "AUTH_HEADERS",
+    "HOUSE",
     "EndpointFact",
     "bears_heartbeats",
     "client_family",
@@ -43,6 +46,7 @@ __all__ = [
     "hidden_input_tokens",
     "hides_reasoning",
     "image_bound_tokens",
+    "is_house",
     "key_header",
     "max_output_tokens",
     "mount_of",

@@ -27,6 +27,9 @@ AUTH_HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
 )
 """Header name and what stands before the key, by ``Mount.auth``."""
 
+HOUSE = "tollkeeper.local"
+"""The proxy's own name, at which agents talk to it through it; nothing of it is ever forwarded."""
+
 NAMES_REMEMBERED = 1024
 """Clients choose the names that are asked about, so the memory has a bound."""
 
@@ -106,6 +109,11 @@ def _is_address(name: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_house(name: str) -> bool:
+    """Whether a name, normalised, is the proxy's own or below it."""
+    return name == HOUSE or name.endswith(f".{HOUSE}")
 
 
 def provider_for_host(host: str, among: Mapping[str, Provider] | None = None) -> Provider | None:

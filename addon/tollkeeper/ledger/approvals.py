@@ -42,8 +42,21 @@ _NEWEST = """
             ORDER BY created_ns DESC LIMIT 1),
            (SELECT coalesce(sum(max(digest != ?2, (SELECT count(*) FROM calls
                 WHERE calls.approval = approvals.id AND calls.state = 'held'))), 0)
-            FROM approvals WHERE agent = ?1 AND state = 'open')
+            FROM approvals WHERE {whose} AND state = 'open')
 """
+_NEWEST_ALONE = _NEWEST.format(whose="agent = ?1")
+# From those who ask up to their roots: a root has many children that ended, few that ask.
+_NEWEST_OF_FAMILY = _NEWEST.format(
+    whose="""agent IN (
+        SELECT asking.agent FROM
+            (SELECT DISTINCT agent FROM approvals WHERE state = 'open') AS asking
+        WHERE ?3 IN (
+            WITH RECURSIVE lineage(name) AS (
+                VALUES (asking.agent) UNION
+                SELECT parent FROM agents JOIN lineage USING (name) WHERE parent IS NOT NULL
+            )
+            SELECT name FROM lineage))"""
+)
 
 
 class Approvals(Journal):
@@ -129,14 +142,19 @@ class Approvals(Journal):
     # ---- for admission
 
     def _newest(
-        self, connection: Connection, agent: str, digest: str, now_ns: int
+        self, connection: Connection, lineage: Sequence[str], digest: str, now_ns: int
     ) -> tuple[Approval | None, int]:
         """What a new call of this digest meets, and how many others of the agent wait.
 
         It meets what is open, approved, or a rejection that still holds. For the number see
-        ``Snapshot.open_holds``.
+        ``Snapshot.open_holds``; for a child its whole family's count.
         """
-        found, others = connection.execute(_NEWEST, (agent, digest)).fetchone()
+        agent, root = lineage[0], lineage[-1]
+        if root == agent:
+            row = connection.execute(_NEWEST_ALONE, (agent, digest)).fetchone()
+        else:
+            row = connection.execute(_NEWEST_OF_FAMILY, (agent, digest, root)).fetchone()
+        found, others = row
         return self._met(connection, found, now_ns) if found and digest else None, others
 
     def _met(self, connection: Connection, approval: str, now_ns: int) -> Approval | None:

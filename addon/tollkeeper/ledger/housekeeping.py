@@ -8,6 +8,7 @@ from collections.abc import Callable
 from tollkeeper.domain import NS_PER_SECOND, Basis, Outcome, Settlement
 from tollkeeper.ledger import learning, rates
 from tollkeeper.ledger.calls import OpenCall, open_calls
+from tollkeeper.ledger.delegation import bury_ended
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
 from tollkeeper.ledger.settling import let_go, resolve
@@ -62,8 +63,9 @@ class Housekeeping(Journal):
             return len(left)
 
     def tidy(self, now_ns: int) -> None:
-        """Drop rate entries and billed prefixes that no longer matter."""
+        """Drop rate entries and billed prefixes that no longer matter; see the port."""
         with self.transaction() as connection:
+            bury_ended(connection, now_ns)
             rates.forget(connection, now_ns)
             if forget_prefixes := now_ns - self._forgot_ns >= _FORGET_NS:
                 learning.forget(connection, now_ns)

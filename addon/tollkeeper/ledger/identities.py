@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from tollkeeper.core.delegation import MOST_GENERATIONS
 from tollkeeper.core.snapshot import AgentRecord, RunRecord, Standing, TokenRecord
 from tollkeeper.domain import Limits, Principal
 from tollkeeper.errors import UsageError
@@ -82,25 +83,24 @@ class Identities(Journal):
         """Add an agent; the name of a deleted one may be used again and keeps its accounts.
 
         Raises:
-            UsageError: When there is one of this name, or no such parent.
+            UsageError: When there is one of this name, no such parent, or no deeper child allowed.
         """
         with self._changing() as connection:
-            known = _state(connection, record.name)
+            known = agent_state(connection, record.name)
             if known not in (None, "deleted"):
                 raise UsageError(f"There is an agent {record.name!r} already.")
             if record.parent is not None:
-                if _state(connection, record.parent) in (None, "deleted"):
+                if agent_state(connection, record.parent) in (None, "deleted"):
                     raise UsageError(f"There is no agent {record.parent!r} to be the parent.")
                 if record.parent in _family(connection, record.name):
                     raise UsageError(f"{record.parent!r} descends from {record.name!r}.")
-            row = (record.state, record.parent, limits_to_json(record.limits), record.created_ns)
-            connection.execute(
-                f"INSERT INTO agents ({AGENT_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
-                " ON CONFLICT (name) DO UPDATE SET state = excluded.state,"
-                " parent = excluded.parent, limits = excluded.limits,"
-                " created_ns = excluded.created_ns",
-                (record.name, *row),
-            )
+                above = connection.execute(_LINEAGE, (record.parent,)).fetchall()
+                if len(above) >= MOST_GENERATIONS:
+                    raise UsageError(
+                        f"{record.parent!r} is the last of {MOST_GENERATIONS} generations: a lineage"
+                        " goes no deeper."
+                    )
+            insert_agent(connection, record)
             data = {
                 "agent": record.name,
                 "parent": record.parent,
@@ -122,7 +122,7 @@ class Identities(Journal):
             for member in names:
                 connection.execute("UPDATE agents SET state = ? WHERE name = ?", (state, member))
                 if state == "deleted":
-                    _revoke(connection, "agent = ?", (member,), now_ns)
+                    revoke(connection, "agent = ?", (member,), now_ns)
             data = {"agent": name, "state": state, "with": [n for n in names if n != name]}
             append(connection, "agent_state", by, None, data, now_ns)
 
@@ -156,11 +156,7 @@ class Identities(Journal):
             if token.run is not None:
                 _demand_run(connection, token.run)
             try:
-                connection.execute(
-                    f"INSERT INTO tokens ({TOKEN_COLUMNS}, sha256) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (token.id, token.agent, token.created_ns, token.expires_ns, token.revoked_ns,
-                     token.run, sha256),
-                )  # fmt: skip
+                insert_token(connection, token, sha256)
             except sqlite3.IntegrityError as e:
                 raise UsageError(f"There is a token {token.id!r} already.") from e
             data = {"agent": token.agent, "token": token.id, "run": token.run,
@@ -168,9 +164,9 @@ class Identities(Journal):
             append(connection, "token_added", OPERATOR, None, data, token.created_ns)
 
     def revoke_tokens(self, agent: str, now_ns: int, *, keep: str | None = None) -> int:
-        """Revoke the agent's tokens but the one named; how many that were not revoked before."""
+        """Revoke the agent's tokens but the one named, and what they minted; see the port."""
         with self._changing() as connection:
-            revoked = _revoke(connection, "agent = ? AND id IS NOT ?", (agent, keep), now_ns)
+            revoked = revoke(connection, "agent = ? AND id IS NOT ?", (agent, keep), now_ns)
             if revoked:
                 data = {"agent": agent, "tokens": revoked}
                 append(connection, "tokens_revoked", OPERATOR, None, data, now_ns)
@@ -217,7 +213,7 @@ class Identities(Journal):
             append(connection, "run_state", by, None, {"run": run, "state": state}, now_ns)
 
     def end_run(self, run: str, now_ns: int) -> None:
-        """Mark it ended and revoke the tokens bound to it; the second time nothing happens.
+        """Mark it ended, revoke its tokens and what they minted; the second time nothing happens.
 
         Raises:
             UsageError: When there is no such run.
@@ -227,7 +223,7 @@ class Identities(Journal):
             ended = connection.execute(
                 "UPDATE runs SET ended_ns = ? WHERE id = ? AND ended_ns IS NULL", (now_ns, run)
             )
-            revoked = _revoke(connection, "run = ?", (run,), now_ns)
+            revoked = revoke(connection, "run = ?", (run,), now_ns)
             if ended.rowcount or revoked:
                 data = {"run": run, "tokens": revoked}
                 append(connection, "run_ended", OPERATOR, None, data, now_ns)
@@ -252,13 +248,35 @@ def standing(connection: Connection, principal: Principal) -> Standing:
     )
 
 
-def _state(connection: Connection, agent: str) -> str | None:
+def agent_state(connection: Connection, agent: str) -> str | None:
+    """The state of an agent, None when there never was one of this name."""
     row = connection.execute("SELECT state FROM agents WHERE name = ?", (agent,)).fetchone()
     return row[0] if row else None
 
 
+def insert_agent(connection: Connection, record: AgentRecord) -> None:
+    """Write an agent; one of its name that was deleted is written over."""
+    row = (record.state, record.parent, limits_to_json(record.limits), record.created_ns)
+    connection.execute(
+        f"INSERT INTO agents ({AGENT_COLUMNS}) VALUES (?, ?, ?, ?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET state = excluded.state,"
+        " parent = excluded.parent, limits = excluded.limits,"
+        " created_ns = excluded.created_ns",
+        (record.name, *row),
+    )
+
+
+def insert_token(connection: Connection, token: TokenRecord, sha256: str) -> None:
+    """Write a token."""
+    connection.execute(
+        f"INSERT INTO tokens ({TOKEN_COLUMNS}, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (token.id, token.agent, token.created_ns, token.expires_ns, token.revoked_ns, token.run,
+         token.minted_by, sha256),
+    )  # fmt: skip
+
+
 def _demand_agent(connection: Connection, name: str) -> None:
-    if _state(connection, name) is None:
+    if agent_state(connection, name) is None:
         raise UsageError(f"There is no agent {name!r}.")
 
 
@@ -272,10 +290,14 @@ def _family(connection: Connection, name: str) -> list[str]:
     return [row[0] for row in connection.execute(_DESCENDANTS, (name,))]
 
 
-def _revoke(connection: Connection, where: str, params: tuple[Any, ...], now_ns: int) -> list[str]:
-    """Ids of the tokens that were not revoked before."""
+def revoke(connection: Connection, where: str, params: tuple[Any, ...], now_ns: int) -> list[str]:
+    """End some tokens and all that these minted; ids of those that were not revoked before."""
     rows = connection.execute(
-        f"UPDATE tokens SET revoked_ns = ? WHERE revoked_ns IS NULL AND {where} RETURNING id",
-        (now_ns, *params),
+        "WITH RECURSIVE ending(id) AS ("
+        f" SELECT id FROM tokens WHERE {where}"
+        " UNION SELECT t.id FROM tokens AS t JOIN ending ON t.minted_by = ending.id)"
+        " UPDATE tokens SET revoked_ns = ?"
+        " WHERE revoked_ns IS NULL AND id IN (SELECT id FROM ending) RETURNING id",
+        (*params, now_ns),
     ).fetchall()
     return sorted(row[0] for row in rows)

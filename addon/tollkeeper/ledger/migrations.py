@@ -45,10 +45,13 @@ _FIRST = (
         run TEXT REFERENCES runs(id),    -- the run it is bound to, or NULL
         created_ns INTEGER NOT NULL,
         expires_ns INTEGER,              -- NULL for never
-        revoked_ns INTEGER               -- NULL while it holds
+        revoked_ns INTEGER,              -- NULL while it holds
+        minted_by TEXT REFERENCES tokens(id)  -- the token that minted it; NULL for the operator's
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX tokens_of_agent ON tokens(agent)",
+    "CREATE INDEX minted_tokens ON tokens(minted_by) WHERE minted_by IS NOT NULL",
+    "CREATE INDEX agents_of_parent ON agents(parent) WHERE parent IS NOT NULL",
     # One row a call, as it stands now; ids sort by time. How it came to that is in `audit`.
     """
     CREATE TABLE calls (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
+from tollkeeper.core.delegation import Birth, DelegationCase
 from tollkeeper.core.snapshot import AgentRecord, RunRecord, Snapshot, Standing, TokenRecord
 from tollkeeper.domain import (
     Account,
@@ -19,6 +20,7 @@ from tollkeeper.domain import (
     Decision,
     Limits,
     Principal,
+    Reason,
     Settlement,
     Verdict,
 )
@@ -117,7 +119,12 @@ class Ledger(Protocol):
 
     def create_agent(self, record: AgentRecord) -> None: ...
 
-    def set_agent_state(self, name: str, state: str, now_ns: int, by: str) -> None: ...
+    def set_agent_state(self, name: str, state: str, now_ns: int, by: str) -> None:
+        """``active``, ``paused`` or ``deleted``; deletion takes descendants and all tokens along.
+
+        A pause is the agent's own: what is below it is refused by its standing, and goes on again
+        with it.
+        """
 
     def set_agent_limits(self, name: str, limits: Limits, now_ns: int, by: str) -> None: ...
 
@@ -125,7 +132,25 @@ class Ledger(Protocol):
 
     def add_token(self, token: TokenRecord, sha256: str) -> None: ...
 
-    def revoke_tokens(self, agent: str, now_ns: int, *, keep: str | None = None) -> int: ...
+    def revoke_tokens(self, agent: str, now_ns: int, *, keep: str | None = None) -> int:
+        """Revoke the agent's tokens but the one named; how many that were not revoked before.
+
+        With a token goes every token that it minted, and what these minted; so too when a run ends
+        or an agent is deleted.
+        """
+
+    def delegate(self, case: DelegationCase, sha256: str, now_ns: int) -> Birth | Reason:
+        """Judge an agent's wish for a child and write child, token and record, in one transaction.
+
+        The token is bound to the run of the one that mints it and ends no later. Of a refusal
+        nothing is written.
+        """
+
+    def end_child(self, name: str, principal: Principal, now_ns: int) -> Reason | None:
+        """Revoke the tokens of a child that the caller made, and all that these minted.
+
+        A refusal when the caller does not stand, or made no such child. A second time is no error.
+        """
 
     def tokens(self, agent: str) -> list[TokenRecord]: ...
 
@@ -134,7 +159,7 @@ class Ledger(Protocol):
     def set_run_state(self, run: str, state: str, now_ns: int, by: str) -> None: ...
 
     def end_run(self, run: str, now_ns: int) -> None:
-        """Mark it ended and revoke the tokens bound to it."""
+        """Mark it ended and revoke the tokens bound to it, and what they minted."""
 
     def credit(self, account: Account, amount_nano_usd: int, now_ns: int, by: str) -> None: ...
 
@@ -170,7 +195,10 @@ class Ledger(Protocol):
         """Lapse approvals whose time is over. How many."""
 
     def tidy(self, now_ns: int) -> None:
-        """Drop rate entries and billed prefixes that no longer matter."""
+        """Drop rate entries and billed prefixes that no longer matter.
+
+        Children made by agents whose tokens have all ended, a minute ago or more, are deleted.
+        """
 
     def checkpoint(self) -> None:
         """Do what the engine puts off while calls are judged; from a thread of its own."""

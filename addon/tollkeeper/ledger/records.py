@@ -48,7 +48,7 @@ def limits_from_json(text: str) -> Limits:
 
 AGENT_COLUMNS = "name, state, parent, limits, created_ns"
 RUN_COLUMNS = "id, agent, state, limits, about, created_ns, ended_ns"
-TOKEN_COLUMNS = "id, agent, created_ns, expires_ns, revoked_ns, run"  # noqa: S105  # column names
+TOKEN_COLUMNS = "id, agent, created_ns, expires_ns, revoked_ns, run, minted_by"  # noqa: S105  # column names
 
 
 def agent_from_row(row: tuple[Any, ...]) -> AgentRecord:

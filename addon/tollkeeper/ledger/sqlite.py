@@ -23,9 +23,9 @@ from tollkeeper.ledger import accounts, learning, rates
 from tollkeeper.ledger.accounts import Accounts
 from tollkeeper.ledger.approvals import Approvals, ask, use_up
 from tollkeeper.ledger.calls import OpenCall, counted_on, find, write_admitted
+from tollkeeper.ledger.delegation import Delegation
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.housekeeping import Housekeeping, renew
-from tollkeeper.ledger.identities import Identities
 from tollkeeper.ledger.journal import append
 from tollkeeper.ledger.port import Case
 from tollkeeper.ledger.settling import let_go, resolve
@@ -36,7 +36,7 @@ _KINDS = {Effect.ALLOW: "admitted", Effect.CHANGE: "admitted", Effect.HOLD: "hel
           Effect.DENY: "refused"}  # fmt: skip
 
 
-class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
+class SqliteLedger(Delegation, Approvals, Accounts, Housekeeping):
     """``ledger.port.Ledger`` on SQLite: WAL, one write transaction a verb.
 
     It may be used from any thread, by one at a time. Reading never waits for writing.
@@ -167,7 +167,8 @@ class SqliteLedger(Identities, Approvals, Accounts, Housekeeping):
         now_ns: int,
     ) -> Snapshot:
         agent, digest = principal.agent, case.approval_digest
-        approval, others = self._newest(connection, agent, digest, now_ns)
+        lineage = [one.name for one in stands.agents] or [agent]
+        approval, others = self._newest(connection, lineage, digest, now_ns)
         if held is not None and held.approval is not None:
             own = self._by_id(connection, held.approval, now_ns)
             if own is not None and own.digest == digest:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
-
-from pydantic import BaseModel, ValidationError
 
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
@@ -37,7 +34,7 @@ from tollkeeper.policy.examples import (
     said_by,
 )
 from tollkeeper.policy.model import Given, GivenCall, GivenRequest, RawRequest
-from tollkeeper.policy.problems import Report, report_invalid
+from tollkeeper.policy.problems import tree_of, valid
 from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.route import parse, recognise
 
@@ -74,7 +71,7 @@ def explain(
         PolicyError: The request is not of one of these shapes.
         UsageError: It cannot be said where the call would go.
     """
-    root = _tree(request, Place(0, 0, 0, "request"))
+    root = tree_of(request, Place(0, 0, 0, "request"))
     return _explained(policy, root, now_ns)
 
 
@@ -97,20 +94,10 @@ def explain_file(policy: Policy, path: Path, *, now_ns: int | None = None) -> Ex
     return _explained(policy, root, now_ns)
 
 
-def _tree(value: Any, place: Place) -> Node:
-    """A plain value as a tree without positions."""
-    if isinstance(value, Mapping):
-        children = {str(key): _tree(one, place) for key, one in value.items()}
-        return Node(children, place, dict.fromkeys(children, place))
-    if isinstance(value, (list, tuple)):
-        return Node([_tree(one, place) for one in value], place)
-    return Node(Decimal(str(value)) if isinstance(value, float) else value, place)
-
-
 def _explained(policy: Policy, root: Node, now_ns: int | None) -> Explanation:
     if root.at("http") is not None:
-        return _raw(policy, _valid(GivenRequest, root), now_ns)
-    given = _valid(Given, root)
+        return _raw(policy, valid(GivenRequest, root), now_ns)
+    given = valid(Given, root)
     try:
         case, decision = decide(policy, given, now_ns=None if _says_when(root) else now_ns)
     except UnknownPlaceError as e:
@@ -120,15 +107,6 @@ def _explained(policy: Policy, root: Node, now_ns: int | None) -> Explanation:
 
 def _says_when(root: Node) -> bool:
     return any(root.at("call", key) is not None for key in ("time", "weekday"))
-
-
-def _valid[M: BaseModel](model: type[M], root: Node) -> M:
-    try:
-        return model.model_validate(root.plain())
-    except ValidationError as e:
-        report = Report()
-        report_invalid(e, root, model, report)
-        raise PolicyError(report.problems(warnings=False)) from e
 
 
 def explanation(case: CallCase, decision: Decision) -> Explanation:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import Any, Final, TypeAliasType
 
 from pydantic import BaseModel, ValidationError
 
-from tollkeeper.errors import Problem
+from tollkeeper.errors import PolicyError, Problem
 from tollkeeper.policy.document import Node, Place, harmless, shown
 from tollkeeper.policy.values import KEY_ADVICE
 
@@ -90,6 +91,30 @@ def suggestion(wrong: str, known: Iterable[str]) -> str:
     if 0 < len(names) <= 30:
         return f"; known are {', '.join(names)}"
     return ""
+
+
+def tree_of(value: Any, place: Place) -> Node:
+    """A plain value as a tree without positions; numbers as JSON has them become decimals."""
+    if isinstance(value, Mapping):
+        children = {str(key): tree_of(one, place) for key, one in value.items()}
+        return Node(children, place, dict.fromkeys(children, place))
+    if isinstance(value, (list, tuple)):
+        return Node([tree_of(one, place) for one in value], place)
+    return Node(Decimal(str(value)) if isinstance(value, float) else value, place)
+
+
+def valid[M: BaseModel](model: type[M], root: Node) -> M:
+    """The entry that a tree holds.
+
+    Raises:
+        PolicyError: It is none; every problem at once.
+    """
+    try:
+        return model.model_validate(root.plain())
+    except ValidationError as e:
+        report = Report()
+        report_invalid(e, root, model, report)
+        raise PolicyError(report.problems(warnings=False)) from e
 
 
 def report_invalid(

@@ -20,6 +20,8 @@ from tollkeeper.proxy.fail_closed import fail_closed
 from tollkeeper.proxy.station import Caller, Station
 
 CHALLENGE = 'Basic realm="tollkeeper"'
+HOUSE_PORTS = (80, 443)
+"""Plain and over TLS: some clients open a tunnel for either."""
 
 
 def credentials(header: str) -> tuple[str, str] | None:
@@ -129,6 +131,8 @@ class Doorkeeper:
         if name is None:
             return answer(403, "Only host names are connected to, not addresses.")
         caller.target = (name, port)
+        if facts.is_house(name):
+            return refused_connect(caller.refused) if caller.refused else own_name(name, port)
         caller.provider = self.station.policy_file.provider_of(name)
         if caller.provider is not None:
             return None if port == 443 else answer(403, f"Port {port} of a provider is closed.")
@@ -164,6 +168,9 @@ class Doorkeeper:
         refusal: http.Response | None
         if name is None:
             refusal = answer(403, "Only host names are connected to, not addresses.")
+        elif facts.is_house(name):
+            refused = caller.refused
+            refusal = refused_connect(refused) if refused else own_name(name, flow.request.port)
         elif self.station.policy_file.provider_of(name) is not None:
             refusal = answer(403, "Providers are reached over https only.")
         elif caller.refused is not None:
@@ -202,6 +209,13 @@ def refused_connect(reason: Reason) -> http.Response:
     if reason.code is Code.UNKNOWN_AGENT:
         return answer(407, reason.message, ("proxy-authenticate", CHALLENGE))
     return answer(403, reason.message)
+
+
+def own_name(name: str, port: int) -> http.Response | None:
+    """An answer when this is not where the proxy itself is talked to."""
+    if name != facts.HOUSE:
+        return answer(403, f"Nothing is below {facts.HOUSE}, and nothing of it is forwarded.")
+    return None if port in HOUSE_PORTS else answer(403, f"Port {port} of {facts.HOUSE} is closed.")
 
 
 def other_host(policy: Policy, name: str) -> str:

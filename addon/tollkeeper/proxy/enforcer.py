@@ -14,7 +14,6 @@ from tollkeeper.domain import (
     Admission,
     Code,
     Effect,
-    Limits,
     Policy,
     Provider,
     Reason,
@@ -22,6 +21,7 @@ from tollkeeper.domain import (
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
 from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
@@ -44,9 +44,6 @@ from tollkeeper.wire.refusal import refusal, status_of
 log = logging.getLogger(__name__)
 
 
-STRICTEST_KEY_FIRST = ("injected", "own")
-
-
 class Enforcer:
     """Judges every governed request, holds it, forwards or refuses it, and settles it."""
 
@@ -57,6 +54,7 @@ class Enforcer:
         self.station = station
         self.doorkeeper = doorkeeper
         self.outgoing = outgoing
+        self.front_desk = FrontDesk(station)
         self.books = settling.Books(station)
         self.holding = Holding(room, self.books)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
@@ -100,7 +98,8 @@ class Enforcer:
         """Judge a whole request; the heart of the house."""
         passage = self.passages[flow]
         if passage.caller.provider is None:
-            flow.response = None
+            served = is_served(passage.caller)
+            flow.response = await self.front_desk.answer(flow, passage.caller) if served else None
             return
         policy = passage.policy = self.station.policy_file.policy
         passage.judged = likeness(flow.request)
@@ -210,12 +209,8 @@ class Enforcer:
 
         The agent's own never goes to another provider than the one that it was sent to.
         """
-        policy, principal = passage.policy, passage.caller.principal
-        assert policy is not None
-        assert principal is not None
-        limits = policy.agents.get(principal.agent) or policy.agents.get("default") or Limits()
-        asked = {limits.key, policy.ceilings.key}
-        wanted = next((key for key in STRICTEST_KEY_FIRST if key in asked), "either")
+        assert passage.admission is not None
+        wanted = passage.admission.decision.key
         stays = provider.name == (passage.caller.provider and passage.caller.provider.name)
         if stays and (wanted == "own" or (provider.key is None and wanted == "either")):
             return

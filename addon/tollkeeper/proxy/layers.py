@@ -1,9 +1,10 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Five things: a refusal given at the headers is sent without the body being kept, and so is one for a
+Six things: a refusal given at the headers is sent without the body being kept, and so is one for a
 body that grows over the limit; credentials are put in below the flow, so that no view, dump or export
-of a flow ever holds a real key; a client that goes away wakes whoever waits on its flow, on HTTP/2
-resets too; and a client that is kept waiting beyond its patience is sent heartbeats.
+of a flow ever holds a real key; a token that the proxy hands out is put in there too; a client that
+goes away wakes whoever waits on its flow, on HTTP/2 resets too; and a client that is kept waiting
+beyond its patience is sent heartbeats.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -18,7 +19,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import ClassVar
-from weakref import WeakValueDictionary
+from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
@@ -36,6 +37,9 @@ HEARTBEAT = b"\n\n"
 
 Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation
 """
+
+UNSEEN_BODIES: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
+"""What is sent in the place of the body that the flow's own answer shows."""
 
 
 class WatchedQueue(deque[events.Event]):
@@ -117,6 +121,19 @@ class GovernedStream(mitm_http.HttpStream):
             if self.undressed is not None:
                 self.flow.request = self.undressed
                 self.undressed = None
+
+    def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
+        """As mitmproxy's; a body that no view may show takes the place of the one in the flow."""
+        unseen = UNSEEN_BODIES.pop(self.flow, None)
+        if unseen is None:
+            yield from super().send_response(already_streamed)
+            return
+        for command in super().send_response(already_streamed):
+            if isinstance(command, mitm_http.SendHttp) and isinstance(
+                command.event, mitm_http.ResponseData
+            ):
+                command.event.data = unseen
+            yield command
 
     def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
         """Refuse a request body that grows over the limit; an answer that is buffered has none."""

@@ -124,13 +124,16 @@ class Tunnels:
     async def server_connect(self, data: server_hooks.ServerConnectionHookData) -> None:
         """Resolve the name, check the address, dial just that."""
         data.server.error = "Tollkeeper could not check this address."
+        asked = data.server.address
+        if asked is None or facts.is_house(facts.normalise_host(asked[0]) or ""):
+            data.server.error = f"{facts.HOUSE} is the proxy itself: nothing of it is forwarded."
+            return
         upstream = self.station.policy_file.policy.upstream_proxy
-        chained = upstream and data.server.address == server_spec.parse(upstream, "http")[1]
+        chained = upstream and asked == server_spec.parse(upstream, "http")[1]
         if data.server.via is not None or chained:  # the owner's own proxy resolves and dials
             data.server.error = None
             return
-        assert data.server.address is not None
-        host, port = data.server.address[0], data.server.address[1]
+        host, port = asked[0], asked[1]
         name = facts.normalise_host(host)
         provider = self.station.policy_file.provider_of(name) if name else None
         if provider is not None and provider.connect_to is not None:
