@@ -85,6 +85,15 @@ def test_rule_on_an_alias_is_a_warning_that_names_the_model(load_text: Load) -> 
     assert "rules see the model that it stands for, 'llama-3.1-8b-instant'" in found
 
 
+def test_rule_on_the_children_that_a_known_agent_makes_is_no_warning(load_text: Load) -> None:
+    text = (
+        "version: 1\nagents: {atlas: {}}\n"
+        "rules: [{name: a, call: {agent: 'atlas.scout-*'}, deny: No.}]\n"
+    )
+
+    assert warnings(load_text, text) == []
+
+
 def test_alias_of_an_alias_is_a_warning(load_text: Load) -> None:
     text = (
         "version: 1\nmodels:\n  a: {provider: groq, model: b}\n"

@@ -103,6 +103,10 @@ def test_agent_learns_who_it_is_and_what_its_own_budgets_hold_and_nothing_of_oth
     assert about["expires_at"] == child["expires_at"]
 
 
+def test_flow_says_who_asked_the_proxy_itself(house: House) -> None:
+    assert asking(house).comment == "atlas · answered · by the proxy itself"
+
+
 def test_child_of_a_child_is_made_and_ended_with_it(house: House) -> None:
     child = delegated(house)
     grandchild = delegated(house, {"name": "bee"}, **as_child(child))

@@ -69,7 +69,7 @@ class Delegation(Identities):
 
     def end_child(self, name: str, principal: Principal, now_ns: int) -> Reason | None:
         """Revoke what a child of the caller holds, and all minted with it; see the port."""
-        with self._changing() as connection:
+        with self.transaction() as connection:
             refused = standing_reason(self._standing_now(connection, principal), now_ns)
             if refused is not None:
                 return refused
@@ -82,6 +82,7 @@ class Delegation(Identities):
                 return denied("This agent made no child of that name.")
             revoked = revoke(connection, "agent = ?", (name,), now_ns)
             if revoked:
+                connection.known.clear()
                 data = {"agent": name, "tokens": revoked}
                 append(connection, "tokens_revoked", principal.agent, None, data, now_ns)
             return None

@@ -205,6 +205,8 @@ def _names(checked: Checked, number: int, name: str, condition: Any, names: froz
     for way, text in texts(condition):
         if text in names or (is_glob(text) and any(fnmatchcase(one, text) for one in names)):
             continue
+        if name == "agent" and any(text.startswith(f"{one}.") for one in names):
+            continue  # children that the agent makes itself
         close = suggestion(text, names)
         checked.warn(
             f"this policy knows no {name} '{text}', so this never matches{close}",

@@ -20,7 +20,7 @@ from tollkeeper.core.wording import instant
 from tollkeeper.domain import Code, Effect, Principal, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.policy.delegation import wish_of
-from tollkeeper.proxy.disclose import usd
+from tollkeeper.proxy.disclose import note, usd
 from tollkeeper.proxy.layers import UNSEEN_BODIES
 from tollkeeper.proxy.station import Caller, Station
 from tollkeeper.wire import document
@@ -57,6 +57,7 @@ class FrontDesk:
     async def answer(self, flow: http.HTTPFlow, caller: Caller) -> http.Response:
         """The answer to one request of a caller in good standing."""
         assert caller.principal is not None
+        note(flow, caller, effect="answered", why="by the proxy itself")
         request, path = flow.request, flow.request.path
         child = path.removeprefix(f"{DELEGATE}/") if path.startswith(f"{DELEGATE}/") else None
         try:
