@@ -19,6 +19,7 @@ from tollkeeper.core.snapshot import AgentRecord, RunRecord, TokenRecord
 from tollkeeper.core.standing import standing_reason
 from tollkeeper.domain import Code, Limits, Principal, Reason
 from tollkeeper.errors import UsageError
+from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 ATLAS = Principal("atlas", "token-atlas", "r")
@@ -194,6 +195,7 @@ def test_ended_children_are_deleted_after_a_minute_and_nobody_else_is(
     assert after == before | {child.agent: "deleted"}
     assert after[living.agent] == "active"
     assert ledger.audit()[-1]["kind"] == "children_ended"
+    assert verify(ledger) == []
 
 
 def test_lineage_that_an_operator_makes_goes_no_deeper_either(ledger: SqliteLedger) -> None:
