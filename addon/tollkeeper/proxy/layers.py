@@ -122,19 +122,6 @@ class GovernedStream(mitm_http.HttpStream):
                 self.flow.request = self.undressed
                 self.undressed = None
 
-    def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
-        """As mitmproxy's; a body that no view may show takes the place of the one in the flow."""
-        unseen = UNSEEN_BODIES.pop(self.flow, None)
-        if unseen is None:
-            yield from super().send_response(already_streamed)
-            return
-        for command in super().send_response(already_streamed):
-            if isinstance(command, mitm_http.SendHttp) and isinstance(
-                command.event, mitm_http.ResponseData
-            ):
-                command.event.data = unseen
-            yield command
-
     def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
         """Refuse a request body that grows over the limit; an answer that is buffered has none."""
         if request and len(self.request_body_buf) > type(self).body_limit_bytes():
@@ -180,13 +167,24 @@ class GovernedStream(mitm_http.HttpStream):
         self.waits, self.in_events = True, in_events
 
     def send_response(self, already_streamed: bool = False) -> layer.CommandGenerator[None]:
-        """As mitmproxy's, unless the client waits on or its event stream has begun."""
+        """As mitmproxy's, unless the client waits on, its event stream has begun, or a body is unseen."""
         if self.waits:
             yield from self.keep_waiting()
         elif self.opened and not already_streamed:
             yield from self.answer_in_events()
+        elif (unseen := UNSEEN_BODIES.pop(self.flow, None)) is not None:
+            yield from self.send_unseen(unseen)
         else:
             yield from super().send_response(already_streamed)
+
+    def send_unseen(self, body: bytes) -> layer.CommandGenerator[None]:
+        """Send the answer with a body that no view may show in the place of the one in the flow."""
+        for command in super().send_response(already_streamed=False):
+            if isinstance(command, mitm_http.SendHttp) and isinstance(
+                command.event, mitm_http.ResponseData
+            ):
+                command.event.data = body
+            yield command
 
     def start_response_stream(self) -> layer.CommandGenerator[None]:
         """As mitmproxy's; the headers of an event stream that has begun are gone already."""
