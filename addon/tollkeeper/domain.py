@@ -136,6 +136,8 @@ class Call:
         turns: The conversation in order; empty when the dialect has none.
         opaque_input: What of the input is not in the bytes (``previous_response_id`` …), or None.
             The input bound is then the model's context window.
+        stored: The first member that names an object which the provider keeps (a file, a response),
+            or None.
         max_output_tokens: The limit that the call names for one choice, or None.
         choices: ``n`` or ``candidateCount``; each may be billed a whole output.
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
@@ -157,6 +159,7 @@ class Call:
     head_bound_tokens: int = 0
     turns: tuple[Turn, ...] = ()
     opaque_input: str | None = None
+    stored: str | None = None
     max_output_tokens: int | None = None
     choices: int = 1
     extra_output_tokens: int = 0

@@ -4,7 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from core.judging import NOW, SECOND, MemoryRateLog, judge, make_policy, make_rule, policy_for
+from core.judging import (
+    NOW,
+    SECOND,
+    MemoryRateLog,
+    judge,
+    make_call,
+    make_policy,
+    make_rule,
+    policy_for,
+)
 from tollkeeper.core.holds import MOST_OPEN_HOLDS
 from tollkeeper.domain import (
     Approval,
@@ -143,3 +152,22 @@ def test_observe_mode_uses_no_approval_up() -> None:
 
     assert decision.effect is Effect.ALLOW
     assert decision.consumes is None
+
+
+@pytest.mark.parametrize(
+    ("fields", "effect", "expected"),
+    [
+        ({"agent"}, Effect.HOLD, Effect.ALLOW),
+        ({"agent", "operation"}, Effect.HOLD, Effect.HOLD),
+        ({"agent"}, Effect.DENY, Effect.DENY),
+    ],
+)
+def test_free_call_waits_only_for_a_rule_that_names_its_operation(
+    fields: set[str], effect: Effect, expected: Effect
+) -> None:
+    rule = replace(make_rule("r", effect), fields=frozenset(fields))
+    free = make_call(metered=False, model=None, operation="telemetry")
+
+    decision = judge(free, policy=make_policy(rules=(rule,)))
+
+    assert decision.effect is expected

@@ -23,3 +23,13 @@ def world(tmp_path: Path, session_lab: Lab) -> Iterator[World]:
     session_lab.reset()
     with ExitStack() as stack:
         yield World(tmp_path, session_lab, stack)
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory, session_lab: Lab) -> Iterator[World]:
+    """An installation with an agent and a proxy that the tests of one module share."""
+    with ExitStack() as stack:
+        made = World(tmp_path_factory.mktemp("town"), session_lab, stack)
+        made.agent()
+        made.proxy()
+        yield made

@@ -16,9 +16,8 @@ RULE = "version: 1\nagents: {{atlas: {{models: [gpt-4o, 'claude-*']}}, {more}}}\
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        ("{agent: nobody}", "4:29: warning: this policy knows no agent 'nobody', so this never matches"),
-        ("{agent: [atlas, atlsa]}", "4:37: warning: this policy knows no agent 'atlsa'"),
-        ("{agent: 'zeus*'}", "warning: this policy knows no agent 'zeus*'"),
+        ("{agent: [atlas, atlsa]}", "4:37: warning: this policy names no agent 'atlsa'; did you mean 'atlas'?"),
+        ("{team: nobody}", "4:28: warning: this policy knows no team 'nobody', so this never matches"),
         ("{team: research}", "warning: this policy knows no team 'research'"),
         ("{provider: opena}", "did you mean 'openai'?"),
         ("{tier: cheap}", "warning: this policy knows no tier 'cheap'"),
@@ -39,11 +38,24 @@ def test_rule_that_can_never_match_is_a_warning(load_text: Load, call: str, expe
     "call",
     [
         "{}", "{agent: atlas}", "{agent: 'at*'}", "{agent: {not: nobody}}", "{provider: openai}",
+        "{agent: made-by-agent-create}", "{agent: 'ci-*'}", "{step: plan}", "{priority: [low, high]}",
         "{operation: [chat, responses]}", "{model: o3}", "{input_tokens: {at_least: 5, at_most: 5}}",
     ],
 )  # fmt: skip
 def test_rule_that_can_match_is_no_warning(load_text: Load, call: str) -> None:
     assert warnings(load_text, RULE.format(call=call, more="default: {}")) == []
+
+
+@pytest.mark.parametrize("field", ["step", "step_type", "project", "priority"])
+def test_limit_that_an_agent_leaves_by_a_word_of_its_own_is_a_warning(
+    load_text: Load, field: str
+) -> None:
+    text = RULE.format(call=f"{{{field}: {{not: high}}}}", more="default: {}")
+
+    [found] = warnings(load_text, text)
+
+    assert f"agents say {field} of themselves" in found
+    assert warnings(load_text, text.replace("deny: No.", "allow: {}")) == []
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ GUARDS: dict[str, Callable[..., Any]] = {
     "request": fail_closed,
     "still_held": fail_closed,
     "body_too_large": fail_closed,
+    "answer_too_large": books_closed,
     "responseheaders": books_closed,
     "response": books_closed,
     "error": books_closed,
@@ -52,6 +53,8 @@ GUARDS: dict[str, Callable[..., Any]] = {
 CANNOT_LET_TRAFFIC_PASS = {
     ("Locks", "configure"): "mitmproxy rolls the change back",
     ("Locks", "running"): "an error at the start ends the proxy",
+    ("Connections", "client_connected"): "closes connections and opens none",
+    ("Connections", "client_disconnected"): "forgets a stranger and closes what is left",
     ("Doorkeeper", "client_connected"): "forgets a caller",
     ("Tunnels", "client_connected"): "raises a bound of mitmproxy's",
     ("Tunnels", "next_layer"): "closes the connection itself; tested below",
@@ -66,7 +69,7 @@ CANNOT_LET_TRAFFIC_PASS = {
 
 
 def hooks_of(addon: object) -> list[str]:
-    names = {*all_hooks, "body_too_large", "load", "configure"}
+    names = {*all_hooks, "body_too_large", "answer_too_large", "load", "configure"}
     return [name for name in names if callable(getattr(addon, name, None))]
 
 
@@ -101,6 +104,7 @@ def test_every_stream_callable_of_ours_is_the_latch() -> None:
 
     assert assigned == [
         "enforcer.py: flow.request.stream = False",
+        "enforcer.py: flow.response.stream = True",
         "enforcer.py: flow.response.stream = passage.answer",
     ]
 

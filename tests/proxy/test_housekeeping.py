@@ -13,12 +13,14 @@ from proxy.house import HOLD_ALL, House, answered, run
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.proxy import housekeeping
+from tollkeeper.proxy.connections import Connections
 from tollkeeper.proxy.housekeeping import Housekeeping
 from tollkeeper.proxy.settling import NOT_SENT, spool
 
 
 def keeping(house: House) -> Housekeeping:
-    return Housekeeping(house.station, house.room)
+    connections = Connections(house.station, house.doorkeeper)
+    return Housekeeping(house.station, house.room, connections)
 
 
 @pytest.fixture
@@ -74,7 +76,7 @@ def test_everything_starts_and_everything_stops(house: House) -> None:
         await keeper.done()
         return names
 
-    work = {"renew", "recover", "lapse", "look_at_policy", "tidy", "checkpoint"}
+    work = {"renew", "recover", "lapse", "look_at_policy", "look_at_tunnels", "tidy", "checkpoint"}
     assert run(story()) == {f"tollkeeper {name}" for name in work}
     leases = [row["owner"] for row in house.ledger().rows("select owner from leases")]
     assert house.station.owner in leases

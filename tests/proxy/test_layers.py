@@ -23,15 +23,21 @@ from tollkeeper.proxy.layers import (
 )
 
 PINNED = {
+    "HttpLayer._handle_event": "6ba31883cc7a06b3",
     "HttpLayer.make_stream": "654959c6e74548e1",
+    "HttpStream._handle_event": "e3cbfef7310ae81f",
     "HttpStream.make_server_connection": "ddc7bc72f4d2fbc7",
     "HttpStream.check_body_size": "236ca0a7b9fd4f69",
     "HttpStream.state_wait_for_request_headers": "3706d5d5ce01dcd4",
     "HttpStream.state_consume_request_body": "45459c1bbd8bdb1a",
+    "HttpStream.state_consume_response_body": "5323db61dfc7e2e1",
+    "HttpStream.start_response_stream": "b0de9e9a5ee27276",
     "HttpStream.send_response": "d581bc106152e369",
     "HttpStream.start_response_stream": "b0de9e9a5ee27276",
     "HttpStream.check_killed": "368cad352d1e82b6",
     "HttpStream.flow_done": "ad9969744785c572",
+    "Http1Connection._handle_event": "2ac8db3e43ae743f",
+    "Http1Connection.read_body": "aece271029af36e4",
     "Layer.handle_event": "fd88b0fb09ceddbb",
 }
 """Of mitmproxy 12.2.3, 12.3.0 and 12.3.1, whose sources of these files are the same bytes."""

@@ -30,7 +30,8 @@ from zoneinfo import ZoneInfo
 
 from tollkeeper.core.bounds import Bounds, bounds_of, input_limit_reasons, unbounded_reasons
 from tollkeeper.core.capabilities import capability_reasons
-from tollkeeper.core.holds import hold_reasons, terms_of, verdict_on
+from tollkeeper.core.holds import asks_about_free_calls, hold_reasons, terms_of, verdict_on
+from tollkeeper.core.keys import stored_reasons
 from tollkeeper.core.layers import Stack, resolve, starters_word, view_of
 from tollkeeper.core.purses import (
     Price,
@@ -173,6 +174,7 @@ class CallCase:
             *input_limit_reasons(bounds, stack.sized),
             *price_reasons(call, f"{self.provider}/{self.model}", self.sheet, bounds, stack),
             *budget_reasons(price, purses),
+            *stored_reasons(call, self.policy, stack.key, self.provider),
             *deny_reasons(weighed.rules(Effect.DENY)),
         ]
         if call.metered:
@@ -244,7 +246,10 @@ class CallCase:
         for ancestor in snapshot.standing.agents[1:]:
             who = {"agent": ancestor.name, "team": self.policy.members.get(ancestor.name)}
             late += self._view.kin_rules.matching(self.facts | who)
-        return Weighed(stack, purses, bounds, price, self._in_order(late))
+        matched = self._in_order(late)
+        if not call.metered:
+            matched = [rule for rule in matched if asks_about_free_calls(rule)]
+        return Weighed(stack, purses, bounds, price, matched)
 
     def _in_order(self, late: Sequence[Rule]) -> Sequence[Rule]:
         """The rules that matched early and late, as the policy has them."""

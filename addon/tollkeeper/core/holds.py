@@ -95,3 +95,12 @@ def _refused(rule: Rule, code: Code, message: str) -> Reason:
 def _rejection(approval: Approval) -> str:
     note = approval.verdict.note.strip() if approval.verdict is not None else ""
     return f"A person rejected this call: {note}" if note else "A person rejected this call."
+
+
+def asks_about_free_calls(rule: Rule) -> bool:
+    """Whether a rule that matches a free call (a list of models, telemetry) has a say in it.
+
+    A person is asked about such a call only by a rule that names its ``operation``: who writes
+    ``call: {agent: atlas}, hold: {}`` means what costs money. A refusal needs no such word.
+    """
+    return rule.effect is not Effect.HOLD or "operation" in rule.fields

@@ -22,6 +22,7 @@ from typing import Any, Final, NamedTuple
 
 from tollkeeper.core.budget import account_for, window_bounds
 from tollkeeper.core.identity import day_run
+from tollkeeper.core.keys import strictest
 from tollkeeper.core.snapshot import RunRecord, Standing
 from tollkeeper.domain import (
     Account,
@@ -52,7 +53,6 @@ LATE_FACTS: Final = frozenset(
 KIN_FACTS: Final = frozenset({"agent", "team"})
 """Facts that name the caller; a rule over an ancestor is a rule over its children."""
 
-STRICTEST_KEY_FIRST: Final = ("injected", "own")
 
 _NO_LIMITS: Final = Limits()
 _MOST_KNOWN: Final = 4096
@@ -334,7 +334,6 @@ def _stacked(
     by_minute = {o.layer.subject for o in layers if _limits_any(o.limits, _BY_MINUTE)}
     caps = [o.limits.max_output_tokens for o in layers if o.limits.max_output_tokens is not None]
     wishes = {over.limits.clamp for over in layers}
-    keys = {over.limits.key for over in layers}
     aside = [over.limits.server_tools_nano_usd for over in layers]
     return Stack(
         subjects=subjects,
@@ -344,7 +343,7 @@ def _stacked(
         sized=tuple(over for over in layers if over.limits.max_input_tokens is not None),
         output_cap=min(caps, default=None),
         clamp=True in wishes and False not in wishes,
-        key=next((key for key in STRICTEST_KEY_FIRST if key in keys), "either"),
+        key=strictest({over.limits.key for over in layers}),
         server_tools_nano_usd=max((one for one in aside if one is not None), default=None),
         budgets=budgets,
         quotas=quotas,

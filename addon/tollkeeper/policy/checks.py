@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cache
-from typing import Any
+from typing import Any, Final
 
 from tollkeeper import facts
 from tollkeeper.core.tiers import base_name
@@ -165,7 +165,29 @@ def _rules(checked: Checked) -> None:
             checked.warn(f"this rule can never match: {why}", "rules", number, "call", name)
         for name, names in known.items():
             _names(checked, number, name, getattr(rule.call, name), names)
+        _self_said(checked, number, rule)
         _allowed_model(checked, number, rule, callable_models)
+
+
+SELF_SAID: Final = ("step", "step_type", "project", "priority")
+"""What an agent may say of itself; of the last two the starter of a run says it first."""
+
+
+def _self_said(checked: Checked, number: int, rule: RuleEntry) -> None:
+    """A condition that an agent leaves by saying a word is no limit."""
+    if checked.root.at("rules", number, "allow"):
+        return
+    for name in SELF_SAID:
+        condition = getattr(rule.call, name)
+        if getattr(condition, "not_", None) is not None:
+            checked.warn(
+                f"agents say {name} of themselves: one that says what stands under 'not', or nothing,"
+                " is not met by this rule; name what is to be met instead",
+                "rules",
+                number,
+                "call",
+                name,
+            )
 
 
 def _effects(checked: Checked, number: int, rule: RuleEntry) -> None:
@@ -208,14 +230,13 @@ def _names(checked: Checked, number: int, name: str, condition: Any, names: froz
         if name == "agent" and any(text.startswith(f"{one}.") for one in names):
             continue  # children that the agent makes itself
         close = suggestion(text, names)
-        checked.warn(
-            f"this policy knows no {name} '{text}', so this never matches{close}",
-            "rules",
-            number,
-            "call",
-            name,
-            *way,
-        )
+        if name != "agent":
+            message = f"this policy knows no {name} '{text}', so this never matches{close}"
+        elif close.startswith("; did you mean"):
+            message = f"this policy names no agent '{text}'{close}"
+        else:  # `agent create` makes agents that no policy names
+            continue
+        checked.warn(message, "rules", number, "call", name, *way)
 
 
 def _allowed_model(

@@ -10,14 +10,8 @@ from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
-from tollkeeper.domain import (
-    Admission,
-    Code,
-    Effect,
-    Policy,
-    Provider,
-    Reason,
-)
+from tollkeeper.core.keys import goes_with_own_key
+from tollkeeper.domain import Admission, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
 from tollkeeper.proxy.answer import Answer
@@ -25,6 +19,7 @@ from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
+from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
 from tollkeeper.proxy.reading import (
@@ -74,7 +69,7 @@ class Enforcer:
         headers = headers_of(flow.request)
         passage.family = facts.client_family(headers)
         self.passages[flow] = passage
-        if caller.refused is not None:
+        if caller.refused is not None or caller.provider is None:  # no admission would look
             self.doorkeeper.look_again(caller)
         if caller.provider is not None and is_websocket(headers):
             flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
@@ -92,6 +87,25 @@ class Enforcer:
         limit = self.station.policy_file.policy.body_limit_bytes
         message = f"The body is larger than {limit} bytes, which is all that is read."
         self.refuse_unread(flow, self.passages[flow], Code.UNREADABLE_REQUEST, message)
+
+    @books_closed
+    async def answer_too_large(self, flow: http.HTTPFlow) -> None:
+        """An answer grew too large to be buffered (``layers.AnswerTooLargeHook``).
+
+        From a provider it is refused and the call booked as reserved; another host's passes.
+        """
+        passage = self.passages.get(flow)
+        assert flow.response is not None
+        if passage is None or passage.caller.provider is None:
+            flow.response.stream = True
+            return
+        flow.response = self.fault(flow)
+        message = f"The provider's answer was larger than {ANSWER_LIMIT_BYTES} bytes."
+        self.refuse(flow, passage, Reason(Effect.DENY, Code.POLICY_UNAVAILABLE, "wire", message))
+        if passage.admission is not None and not passage.settled:
+            made = settling.reserved(passage.admission.decision, passage.sheet, None)
+            await self.books.settle(passage.admission.id, made)
+            passage.settled = True
 
     @fail_closed
     async def request(self, flow: http.HTTPFlow) -> None:
@@ -209,10 +223,12 @@ class Enforcer:
 
         The agent's own never goes to another provider than the one that it was sent to.
         """
-        assert passage.admission is not None
-        wanted = passage.admission.decision.key
-        stays = provider.name == (passage.caller.provider and passage.caller.provider.name)
-        if stays and (wanted == "own" or (provider.key is None and wanted == "either")):
+        admission, asked = passage.admission, passage.caller.provider
+        assert admission is not None
+        assert asked is not None
+        policy, wanted = passage.policy, admission.decision.key
+        assert policy is not None
+        if goes_with_own_key(policy, wanted, asked.name, provider.name):
             return
         if provider.key is None:
             raise MissingKeyError(f"the policy names no key for {provider.name}")

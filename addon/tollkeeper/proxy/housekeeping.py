@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.spool import take_in
+from tollkeeper.proxy.connections import Connections
 from tollkeeper.proxy.policy_file import LOOK_SECONDS as POLICY_SECONDS
 from tollkeeper.proxy.processes import is_alive
 from tollkeeper.proxy.station import Station
@@ -21,15 +22,18 @@ LEASE_SECONDS = 3.0
 LAPSE_SECONDS = 0.5
 CHECKPOINT_SECONDS = 1.0
 TIDY_SECONDS = 20.0
+TUNNELS_SECONDS = 1.0
+"""How long a tunnel to another host may outlive the right to it."""
 
 
 class Housekeeping:
     """An addon whose tasks live as long as the proxy."""
 
-    def __init__(self, station: Station, room: WaitingRoom) -> None:
+    def __init__(self, station: Station, room: WaitingRoom, connections: Connections) -> None:
         """Keep the rooms that need keeping."""
         self.station = station
         self.waiting_room = room
+        self.connections = connections
         self.tasks: list[asyncio.Task[None]] = []
         self.stopped = False
 
@@ -40,6 +44,7 @@ class Housekeeping:
         self.every(LEASE_SECONDS, self.renew)
         self.every(LAPSE_SECONDS, self.lapse)
         self.every(POLICY_SECONDS, self.look_at_policy)
+        self.every(TUNNELS_SECONDS, self.look_at_tunnels)
         self.every(TIDY_SECONDS, self.recover)
         self.every(TIDY_SECONDS, self.tidy)
         self.every(CHECKPOINT_SECONDS, self.checkpoint)
@@ -104,6 +109,10 @@ class Housekeeping:
         await station.write(
             lambda: station.ledger.record(kind, station.owner, data, station.now_ns())
         )
+
+    async def look_at_tunnels(self) -> None:
+        """End the open tunnels of revoked and paused agents, and those that the policy closed."""
+        self.connections.close_refused()
 
     async def checkpoint(self) -> None:
         """Let the ledger move its log, in a thread: that waits for the disk."""

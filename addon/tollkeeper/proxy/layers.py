@@ -1,10 +1,10 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Six things: a refusal given at the headers is sent without the body being kept, and so is one for a
-body that grows over the limit; credentials are put in below the flow, so that no view, dump or export
-of a flow ever holds a real key; a token that the proxy hands out is put in there too; a client that
-goes away wakes whoever waits on its flow, on HTTP/2 resets too; and a client that is kept waiting
-beyond its patience is sent heartbeats.
+Seven things: a refusal given at the headers is sent without the body being kept, and so is one for a
+body that grows over the limit; an answer that is buffered has a bound too; credentials are put in
+below the flow, so that no view, dump or export of a flow ever holds a real key; a token that the proxy
+hands out is put in there too; a client that goes away wakes whoever waits on its flow, on HTTP/2 resets
+too; and a client that is kept waiting beyond its patience is sent heartbeats.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -24,6 +24,13 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from mitmproxy import http
 from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as mitm_http
+from mitmproxy.proxy.layers.http import _http1
+
+from tollkeeper.proxy.bounded import BoundedClient, BoundedServer
+
+ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
+"""Of an answer that is buffered: as much as ``wire.document`` reads, several times a long one with
+images in it."""
 
 Dress = Callable[[http.HTTPFlow, http.Request], http.Request]
 
@@ -84,6 +91,17 @@ class StillHeldHook(commands.StartHook):
     flow: http.HTTPFlow
 
 
+@dataclass
+class AnswerTooLargeHook(commands.StartHook):
+    """``answer_too_large(flow)``: a buffered answer grew over ``ANSWER_LIMIT_BYTES``.
+
+    Set ``flow.response`` to what is answered instead, or its ``stream`` to let it pass unbuffered.
+    """
+
+    name = "answer_too_large"
+    flow: http.HTTPFlow
+
+
 class GovernedStream(mitm_http.HttpStream):
     """One request and its answer.
 
@@ -100,6 +118,13 @@ class GovernedStream(mitm_http.HttpStream):
     waits = False
     opened = False
     in_events: Callable[[http.Response], bytes]
+    turned_off = False
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, and deaf to what is left of an answer that was replaced."""
+        if self.turned_off and isinstance(event, OF_AN_ANSWER):
+            return
+        yield from super()._handle_event(event)
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """Dress the request for its way out, once there is a connection to send it on.
@@ -123,14 +148,33 @@ class GovernedStream(mitm_http.HttpStream):
                 self.undressed = None
 
     def check_body_size(self, request: bool) -> layer.CommandGenerator[bool]:
-        """Refuse a request body that grows over the limit; an answer that is buffered has none."""
+        """Refuse a body that grows over its limit; mitmproxy's own options are not asked."""
         if request and len(self.request_body_buf) > type(self).body_limit_bytes():
             self.request_body_buf.clear()
             self.client_state = self.state_drain_request
             yield BodyTooLargeHook(self.flow)
             yield from self.send_refusal()
             return True
+        if not request and len(self.response_body_buf) > ANSWER_LIMIT_BYTES:
+            yield from self.replace_answer()
+            return True
         return False
+
+    def replace_answer(self) -> layer.CommandGenerator[None]:
+        """Ask what becomes of an answer that is too large to be buffered."""
+        seen = bytes(self.response_body_buf)
+        self.response_body_buf.clear()
+        yield AnswerTooLargeHook(self.flow)
+        assert self.flow.response is not None
+        if self.flow.response.stream:
+            yield from self.start_response_stream()
+            yield from self.server_state(mitm_http.ResponseData(self.stream_id, seen))
+            return
+        self.turned_off = True
+        why = "The answer is too large."
+        cancel = mitm_http.RequestProtocolError(self.stream_id, why, mitm_http.ErrorCode.CANCEL)
+        yield mitm_http.SendHttp(cancel, self.context.server)
+        yield from self.send_response()
 
     def state_wait_for_request_headers(
         self, event: mitm_http.RequestHeaders
@@ -251,6 +295,15 @@ def event_stream(request: http.Request) -> http.Response:
     return http.Response(request.data.http_version, 200, b"OK", headers, None, None, now, None)
 
 
+OF_AN_ANSWER = (
+    mitm_http.ResponseHeaders,
+    mitm_http.ResponseData,
+    mitm_http.ResponseTrailers,
+    mitm_http.ResponseEndOfMessage,
+    mitm_http.ResponseProtocolError,
+)
+
+
 def governed_layer(dress: Dress, body_limit_bytes: Callable[[], int]) -> type[mitm_http.HttpLayer]:
     """The HTTP layer class whose requests leave as ``dress(flow, request)`` makes them."""
 
@@ -261,6 +314,18 @@ def governed_layer(dress: Dress, body_limit_bytes: Callable[[], int]) -> type[mi
     Stream.body_limit_bytes = staticmethod(body_limit_bytes)
 
     class GovernedHttpLayer(mitm_http.HttpLayer):
+        def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+            client = self.context.client
+            if isinstance(event, events.Start):
+                if client.alpn not in (b"h2", b"h3"):
+                    self.connections.setdefault(client, BoundedServer(self.context.fork()))
+            elif isinstance(event, events.DataReceived) and event.connection is not client:
+                handler = self.connections.get(event.connection)
+                last = handler.context.layers[-1] if handler else None
+                if type(last) is mitm_http.Http1Client:
+                    last.__class__ = BoundedClient
+            yield from super()._handle_event(event)
+
         def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
             self.streams[stream_id] = Stream(self.context.fork(), stream_id)
             yield from self.event_to_child(self.streams[stream_id], events.Start())
@@ -279,17 +344,22 @@ class RefuseTunnel(layer.Layer):
 def fingerprint() -> dict[str, str]:
     """SHA-256 prefixes of the mitmproxy methods that these classes override or rely on."""
     pinned = {
+        "HttpLayer._handle_event": mitm_http.HttpLayer._handle_event,
         "HttpLayer.make_stream": mitm_http.HttpLayer.make_stream,
+        "HttpStream._handle_event": mitm_http.HttpStream._handle_event,
         "HttpStream.make_server_connection": mitm_http.HttpStream.make_server_connection,
         "HttpStream.check_body_size": mitm_http.HttpStream.check_body_size,
         "HttpStream.state_wait_for_request_headers": (
             mitm_http.HttpStream.state_wait_for_request_headers
         ),
         "HttpStream.state_consume_request_body": mitm_http.HttpStream.state_consume_request_body,
+        "HttpStream.state_consume_response_body": mitm_http.HttpStream.state_consume_response_body,
         "HttpStream.send_response": mitm_http.HttpStream.send_response,
         "HttpStream.start_response_stream": mitm_http.HttpStream.start_response_stream,
         "HttpStream.check_killed": mitm_http.HttpStream.check_killed,
         "HttpStream.flow_done": mitm_http.HttpStream.flow_done,
+        "Http1Connection._handle_event": _http1.Http1Connection._handle_event,
+        "Http1Connection.read_body": _http1.Http1Connection.read_body,
         "Layer.handle_event": layer.Layer.handle_event,
     }
     return {

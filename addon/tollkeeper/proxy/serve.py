@@ -36,6 +36,7 @@ from tollkeeper.home import Home
 from tollkeeper.launch.ca import ensure_ca
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.proxy import inspector
+from tollkeeper.proxy.connections import Connections
 from tollkeeper.proxy.dispatch import CachedDispatch
 from tollkeeper.proxy.doorkeeper import Doorkeeper
 from tollkeeper.proxy.enforcer import Enforcer
@@ -140,12 +141,14 @@ def station_for(home: Home, policy: Path | None) -> Station:
 def our_addons(station: Station, locks: Locks | None = None) -> list[Any]:
     """Ours, in order: options first, then who, where, what, and what happens by itself."""
     outgoing, room, doorkeeper = Outgoing(), WaitingRoom(station), Doorkeeper(station)
+    connections = Connections(station, doorkeeper)
     return [
         locks or Locks(),
+        connections,
         doorkeeper,
         Tunnels(station, outgoing.dress),
         Enforcer(station, doorkeeper, outgoing, room),
-        Housekeeping(station, room),
+        Housekeeping(station, room, connections),
     ]
 
 

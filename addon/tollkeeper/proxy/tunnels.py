@@ -83,6 +83,12 @@ class Tunnels:
             relay = layers.TCPLayer(nextlayer.context, ignore=True)
             nextlayer.layer = relay if passes else RefuseTunnel(nextlayer.context)
             return
+        whole = whole_hello(nextlayer.data_client())
+        if whole is None:
+            raise exceptions.AddonHalt
+        if not whole:
+            nextlayer.layer = RefuseTunnel(nextlayer.context)
+            return
         ctx.master.addons.get("nextlayer").next_layer(nextlayer)
         for one in nextlayer.context.layers:
             if type(one) is HttpLayer:
@@ -172,6 +178,22 @@ class Tunnels:
         name = self.names.pop(data.server.id, None)
         if name is not None:
             vars(data.server)["address"] = name
+
+
+def whole_hello(data: bytes) -> bool | None:
+    """False for a TLS greeting that mitmproxy would collect without end, None while one may end.
+
+    Whatever does not look like TLS is true: other layers have bounds of their own.
+    """
+    if not starts_like_tls_record(data):
+        return True
+    try:
+        hello = parse_client_hello(data)
+    except ValueError:
+        return False
+    if hello is not None:
+        return True
+    return None if len(data) < CLIENT_HELLO_LIMIT_BYTES else False
 
 
 class Trust:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from tollkeeper import facts
@@ -14,6 +15,7 @@ from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
+from tollkeeper.wire.stored import stored_object
 
 _BY_API: Final[Mapping[str, Dialect]] = {
     "openai": Dialect.OPENAI_CHAT,
@@ -73,6 +75,12 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     charset = _CHARSET.search(kind)
     if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
         raise WireError(f"The body is said to be {charset[1][:20]}; send UTF-8.")
+    call = _spoken(inbound, endpoint)
+    stored = stored_object(inbound.body)
+    return call if stored is None else replace(call, stored=stored)
+
+
+def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
     match endpoint.dialect:
         case Dialect.OPENAI_CHAT:
             return openai_chat.parse(inbound, endpoint)

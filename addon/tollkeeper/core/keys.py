@@ -1,0 +1,40 @@
+"""Whose key goes along with a call: the agent's own, or the policy's."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+
+from tollkeeper.domain import Call, Code, Effect, Policy, Reason
+
+STRICTEST_FIRST = ("injected", "own")
+
+
+def strictest(wanted: Collection[str | None]) -> str:
+    """``injected``, ``own`` or ``either``: what holds of all that is said over one call."""
+    return next((key for key in STRICTEST_FIRST if key in wanted), "either")
+
+
+def goes_with_own_key(policy: Policy, wanted: str, asked: str, goes_to: str) -> bool:
+    """Whether the agent's own key goes along as it came.
+
+    Args:
+        wanted: ``injected``, ``own`` or ``either``: the strictest over the agent and its ancestors.
+        asked: Name of the provider that the agent sent the call to. Its key never goes to another.
+        goes_to: Name of the provider that gets the call.
+    """
+    provider = policy.providers.get(goes_to)
+    has_key = provider is not None and provider.key is not None
+    return asked == goes_to and (wanted == "own" or (wanted == "either" and not has_key))
+
+
+def stored_reasons(call: Call, policy: Policy, wanted: str, goes_to: str) -> Iterator[Reason]:
+    """Why a call may not name objects that the provider keeps: with a shared key they are anyone's."""
+    if call.stored is None or goes_with_own_key(policy, wanted, call.provider, goes_to):
+        return
+    yield Reason(
+        Effect.DENY,
+        Code.POLICY_DENIED,
+        f"providers.{goes_to}.key",
+        f"{call.stored} names something that the provider keeps. With the operator's key that could "
+        "be another agent's, so it is refused; send what is needed in the call itself.",
+    )

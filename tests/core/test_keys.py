@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+
+from tollkeeper.core.keys import goes_with_own_key, stored_reasons, strictest
+from tollkeeper.domain import (
+    Call,
+    Dialect,
+    KeySource,
+    Limits,
+    Mode,
+    OtherHosts,
+    Policy,
+    Provider,
+)
+
+
+def policy(*, key: bool = True) -> Policy:
+    source = KeySource(env="REAL") if key else None
+    return Policy(
+        digest="",
+        mode=Mode.ENFORCE,
+        timezone="UTC",
+        providers={"openai": Provider("openai", ("api.openai.com",), "openai", key=source)},
+        other_hosts=OtherHosts(),
+        ceilings=Limits(),
+        agents={},
+    )
+
+
+@pytest.mark.parametrize(
+    ("said", "wanted"),
+    [
+        ({None}, "either"),
+        (set(), "either"),
+        ({"own", None}, "own"),
+        ({"own", "injected"}, "injected"),
+        ({"either", "own"}, "own"),
+    ],
+)
+def test_strictest_word_about_keys_wins(said: set[str | None], wanted: str) -> None:
+    assert strictest(said) == wanted
+
+
+@pytest.mark.parametrize(
+    ("has_key", "wanted", "goes_to", "own"),
+    [
+        (True, "either", "openai", False),
+        (False, "either", "openai", True),
+        (True, "own", "openai", True),
+        (True, "own", "groq", False),
+        (False, "injected", "openai", False),
+    ],
+)
+def test_own_key_goes_along_where_it_may_and_never_elsewhere(
+    has_key: bool, wanted: str, goes_to: str, own: bool
+) -> None:
+    assert goes_with_own_key(policy(key=has_key), wanted, "openai", goes_to) is own
+
+
+@pytest.mark.parametrize(("stored", "refused"), [(None, 0), ("file_id", 1)])
+def test_stored_object_is_refused_with_a_shared_key_and_with_no_other(
+    stored: str | None, refused: int
+) -> None:
+    call = Call("openai", Dialect.OPENAI_CHAT, "chat", metered=True, stored=stored)
+
+    shared = list(stored_reasons(call, policy(), "either", "openai"))
+    own = list(stored_reasons(call, policy(key=False), "either", "openai"))
+
+    assert (len(shared), len(own)) == (refused, 0)
+    assert all("file_id" in reason.message for reason in shared)
