@@ -19,7 +19,7 @@ import typer
 
 from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
-from tollkeeper_cli import process, setup, state
+from tollkeeper_cli import levels, process, setup, state
 from tollkeeper_cli.output import escape, paint, print_json
 from tollkeeper_cli.state import Json
 
@@ -73,6 +73,11 @@ def doctor(json_: Json = False) -> None:
 def examine(at: Home) -> Iterator[Found]:
     """Everything that can be looked at from here, in the order in which to mend it."""
     yield Found(OK, "python", f"{sys.version.split()[0]} at {sys.executable}")
+    if levels.level(at) is levels.Level.OTHER_USER:
+        yield Found(OK, "isolation", levels.explain(at))
+        yield from _node()
+        return
+    levels.check_operator(at)
     if not at.exists():
         yield Found(WRONG, "state", f"none in {at.root}", "tollkeeper init")
         return
@@ -83,10 +88,7 @@ def examine(at: Home) -> Iterator[Found]:
     yield from _proxy(at)
     yield from _environment(at)
     yield from _node()
-    yield Found(
-        NOTE, "isolation",
-        "same-user: agents started as you can read the state folder; another OS user keeps them out",
-    )  # fmt: skip
+    yield Found(NOTE, "isolation", levels.explain(at))
 
 
 def _rights(at: Home) -> Iterator[Found]:

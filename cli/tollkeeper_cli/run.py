@@ -24,7 +24,7 @@ from tollkeeper.domain import Limits, Window
 from tollkeeper.errors import LedgerError, UsageError
 from tollkeeper.home import Home
 from tollkeeper_cli import agent as agents
-from tollkeeper_cli import process, reports, setup, state
+from tollkeeper_cli import levels, process, reports, setup, state
 from tollkeeper_cli.lineage import Tree
 from tollkeeper_cli.output import escape, paint, say
 from tollkeeper_cli.units import dollars, now_ns, parse_duration_ns, parse_limit_usd
@@ -90,6 +90,7 @@ def run(
     about = {"goal": goal, "priority": priority, "sla": sla, "project": project,
              "workspace": str(folder), "command": " ".join(command)}  # fmt: skip
     at = state.home()
+    levels.check_operator(at)
     if setup.make_state(at, policy):
         say(f"tollkeeper: made {escape(at.root)}, with the starter policy.")
     proxy = ensure_proxy(at, port=port, policy=policy)
@@ -157,7 +158,7 @@ def _run(
         child = environment_for(at, proxy, lineage_of(ledger, begun.agent), begun.token)
         child["WORKSPACE"] = str(folder)
         say(f"tollkeeper: {begun.agent}, run {begun.run}, through {proxy.address}")
-        say(f"tollkeeper: {isolation(at)}")
+        say(f"tollkeeper: {levels.explain(at)}")
         with _announced(at, begun.run):
             code = _wait(command, child, folder)
     finally:
@@ -195,14 +196,6 @@ def injected(policy: Policy, lineage: Sequence[str]) -> list[str]:
         return []
     sources = [p.key.env for p in policy.providers.values() if p.key is not None]
     return sorted({name for name in sources if name is not None})
-
-
-def isolation(at: Home) -> str:
-    """How well the operating system keeps the agent from the operator's side, in one line."""
-    return (
-        f"same-user: the agent runs as you, so it could read {escape(at.root)} and answer its own"
-        " holds; run it as another OS user to prevent that."
-    )
 
 
 def _wait(command: list[str], environment: dict[str, str], folder: Path) -> int:

@@ -12,6 +12,7 @@ import typer
 
 from tollkeeper.errors import UsageError
 from tollkeeper.home import Home
+from tollkeeper_cli.levels import check_operator
 
 if TYPE_CHECKING:
     from tollkeeper.domain import Policy
@@ -32,9 +33,10 @@ def made_home() -> Home:
     """The state folder, which must be there.
 
     Raises:
-        UsageError: When `init` has not been here.
+        UsageError: When `init` has not been here, or this user is kept out.
     """
     found = home()
+    check_operator(found)
     if not found.exists():
         raise UsageError(f"No state in {found.root}: run `tollkeeper init` first.")
     return found
