@@ -504,6 +504,21 @@ def test_ledger_that_may_only_be_read_refuses_every_call(house: House) -> None:
     assert house.open_calls() == 0
 
 
+def test_full_ledger_refuses_every_call_and_the_record_is_taken_in_later(house: House) -> None:
+    client = house.connected()
+    connection = house.station.ledger._connection
+    [pages] = connection.execute("PRAGMA page_count").fetchone()
+    connection.execute(f"PRAGMA max_page_count = {pages}")
+
+    flows = [asyncio.run(house.judge(house.flow(client=client))) for _ in range(40)]
+
+    assert flows[-1].response is not None
+    assert flows[-1].response.status_code == 503
+    assert (house.home.spool / FILE_NAME).stat().st_size > 0
+    connection.execute("PRAGMA max_page_count = 1073741823")
+    assert "fault" in house.kinds()
+
+
 def test_ledger_whose_file_was_taken_away_admits_nothing_that_the_new_one_does_not_know(
     house: House,
 ) -> None:
