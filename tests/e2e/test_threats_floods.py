@@ -98,6 +98,22 @@ def test_answer_that_is_too_large_is_refused_and_booked_as_reserved(
     assert world.books()["open"] == 0
 
 
+def test_answer_that_nobody_meters_passes_whatever_its_size(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    small = "import tollkeeper.proxy.layers as l; l.ANSWER_LIMIT_BYTES = 10;"
+    monkeypatch.setattr(worlds, "SERVE", worlds.SERVE.replace("import sys", small + "import sys"))
+    world.policy({"mode": "observe"})
+    world.agent()
+    world.proxy()
+
+    said = ask(world, request(path="/v1/no-such-endpoint"))
+
+    assert said.status == 404
+    assert len(said.body) > 10
+    assert len(world.lab.calls()) == 1
+
+
 def test_credentials_are_asked_for_on_every_connection(town: World) -> None:
     with dial(town.proxies[-1]) as known, dial(town.proxies[-1]) as stranger:
         assert connect(known, "api.openai.com:443", credentials(town)).startswith(b"HTTP/1.1 200")

@@ -26,6 +26,7 @@ from tollkeeper.proxy.tunnels import (
     Tunnels,
     is_private,
     merged_roots,
+    whole_hello,
 )
 
 
@@ -77,6 +78,16 @@ def test_tunnel_waits_for_all_of_the_hello_but_not_for_ever(tunnels: Tunnels) ->
         assert tunnels.may_relay(caller(), hello[:cut]) is None
     endless = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(CLIENT_HELLO_LIMIT_BYTES)
     assert tunnels.may_relay(caller(), endless) is False
+
+
+def test_greeting_of_a_tunnel_that_is_decrypted_is_bounded_too() -> None:
+    hello = client_hello("api.openai.com")
+    endless = b"\x16\x03\x01\x40\x00\x01\xff\xff\xff" + bytes(CLIENT_HELLO_LIMIT_BYTES)
+
+    assert [whole_hello(one) for one in (b"", b"GET / HTTP/1.1", hello)] == [True] * 3
+    assert whole_hello(hello[:-1]) is None
+    assert whole_hello(endless) is False
+    assert whole_hello(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00") is False
 
 
 def test_encrypted_client_hello_is_closed(tunnels: Tunnels) -> None:

@@ -92,17 +92,17 @@ class Enforcer:
     async def answer_too_large(self, flow: http.HTTPFlow) -> None:
         """An answer grew too large to be buffered (``layers.AnswerTooLargeHook``).
 
-        From a provider it is refused and the call booked as reserved; another host's passes.
+        A governed call is refused and booked as reserved; what nobody meters passes as it comes.
         """
         passage = self.passages.get(flow)
         assert flow.response is not None
-        if passage is None or passage.caller.provider is None:
+        if passage is None or passage.admission is None:
             flow.response.stream = True
             return
         flow.response = self.fault(flow)
         message = f"The provider's answer was larger than {ANSWER_LIMIT_BYTES} bytes."
         self.refuse(flow, passage, Reason(Effect.DENY, Code.POLICY_UNAVAILABLE, "wire", message))
-        if passage.admission is not None and not passage.settled:
+        if not passage.settled:
             made = settling.reserved(passage.admission.decision, passage.sheet, None)
             await self.books.settle(passage.admission.id, made)
             passage.settled = True
