@@ -505,7 +505,11 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """A person's answer: ``approved`` or ``rejected``, sealed with the operator's key."""
+    """A person's answer: ``approved`` or ``rejected``, sealed with the operator's key.
+
+    Attributes:
+        origin: Where it was given: ``cli`` or ``mitmweb``.
+    """
 
     approval: str
     answer: str
@@ -513,6 +517,7 @@ class Verdict:
     note: str
     at_ns: int
     seal: str
+    origin: str = "cli"
 
 
 @dataclass(frozen=True, slots=True)

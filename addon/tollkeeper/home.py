@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import secrets
 from dataclasses import dataclass
@@ -92,3 +93,11 @@ class Home:
             raise UsageError(f"No state in {self.root}: run `tollkeeper init` first.") from e
         except ValueError as e:
             raise UsageError(f"{self.operator_key} is damaged: expected 64 hex digits.") from e
+
+
+def operator_name() -> str:
+    """Who acts with the operator's key, for the record: the user of this process."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "operator"

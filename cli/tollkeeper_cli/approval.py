@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tollkeeper.core.identity import seal
+from tollkeeper.core.eyes import readable
+from tollkeeper.core.identity import new_operator_code, seal
 from tollkeeper.domain import Approval, Verdict
 from tollkeeper.errors import ApprovalError
 from tollkeeper.home import Home
 from tollkeeper_cli import state
-from tollkeeper_cli.body import readable
 from tollkeeper_cli.output import Column, Row, escape, print_facts, print_json, print_rows, say
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import dollars, now_ns, span
@@ -169,6 +170,13 @@ def watch() -> None:
         sit(at)
     else:
         follow(at)
+
+
+@app.command()
+def code() -> None:
+    """Make a code that answers held calls in mitmweb: good once, for a minute or two."""
+    at = state.made_home()
+    print(new_operator_code(at.read_operator_key(), secrets.token_bytes(3), now_ns()))
 
 
 def approve(approvals: Ids, note: Note = "") -> None:

@@ -11,44 +11,18 @@ import json
 import os
 import shutil
 import sys
-import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
+from tollkeeper.core.eyes import escape as escape  # what a terminal is shown goes through it
 from tollkeeper_cli.units import clock, iso, usd
 
-_UNSEEN: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
-_MOST_MARKS: Final = 4
-"""Combining marks on one letter; no script needs more, and more climb over the neighbouring lines."""
 _MONEY: Final = "_nano_usd"
 _NARROWEST: Final = 8
 _GAP: Final = "  "
 
 type Row = Mapping[str, Any]
-
-
-def escape(text: object, *, lines: bool = False) -> str:
-    r"""Make text from elsewhere safe to show: what a terminal obeys or hides becomes ``\x1b``, ``\u202e``.
-
-    ANSI sequences, control characters, bidirectional overrides, invisible and unassigned characters;
-    so nobody can paint over, reorder or hide what a person decides on.
-
-    Args:
-        lines: Keep line breaks (for bodies); everything else is escaped all the same.
-    """
-    shown: list[str] = []
-    marks = 0
-    for character in str(text):
-        category = unicodedata.category(character)
-        marks = marks + 1 if category in ("Mn", "Me") else 0
-        if lines and character == "\n":
-            shown.append(character)
-        elif category in _UNSEEN or marks > _MOST_MARKS:
-            shown.append(character.encode("unicode_escape", "surrogatepass").decode("ascii"))
-        else:
-            shown.append(character)
-    return "".join(shown)
 
 
 # ------------------------------------------------------------------------------------- json

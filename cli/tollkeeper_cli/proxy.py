@@ -94,7 +94,10 @@ def _web_port() -> int:
 
 def _print_web(url: str | None) -> None:
     if url:
+        base, question, token = url.partition("?")
         print(f"mitmweb: {escape(url)}", flush=True)
+        cockpit = f"{base.rstrip('/')}/tollkeeper{question}{token}"
+        print(f"cockpit: {escape(cockpit)}", flush=True)
 
 
 def _log_to(at: Home, *, terminal: bool) -> None:

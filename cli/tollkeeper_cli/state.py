@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tollkeeper.errors import UsageError
-from tollkeeper.home import Home
+from tollkeeper.home import Home, operator_name
 from tollkeeper_cli.levels import check_operator
 
 if TYPE_CHECKING:
@@ -85,7 +84,4 @@ def load_policy(at: Home) -> Policy:
 
 def operator() -> str:
     """Who acts, for the record."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "operator"
+    return operator_name()

@@ -65,7 +65,7 @@ def spawn(*command: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def start_tollkeeper(
-    folder: Path, port: int, trust: Path
+    folder: Path, port: int, trust: Path, web: bool = False
 ) -> tuple[subprocess.Popen[str], int, str]:
     """A governed proxy with one agent; its process, port and credentials."""
     home = Home(folder / "home")
@@ -81,7 +81,8 @@ def start_tollkeeper(
     ledger.close()
     code = (
         "from tollkeeper.home import Home; from tollkeeper.proxy.serve import serve;"
-        "serve(Home.default(), port=0, announce=lambda at: print(at.port, flush=True))"
+        f"serve(Home.default(), port=0, web={0 if web else None},"
+        " announce=lambda at: print(at.port, flush=True))"
     )
     process = spawn(sys.executable, "-c", code, TOLLKEEPER_HOME=str(home.root))
     assert process.stdout is not None

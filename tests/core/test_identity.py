@@ -12,12 +12,15 @@ from tollkeeper.core.identity import (
     label_run,
     new_approval_id,
     new_call_id,
+    new_operator_code,
     new_token,
+    operator_code,
     seal,
     split_user,
     token_sha256,
     valid_name,
 )
+from tollkeeper.domain import NS_PER_SECOND
 
 
 def test_token_is_prefix_and_43_url_safe_characters_and_never_twice_the_same() -> None:
@@ -116,3 +119,45 @@ def test_day_run_changes_at_midnight_of_the_timezone() -> None:
 def test_label_run_is_never_a_valid_name_so_never_a_minted_run() -> None:
     assert label_run("atlas", "x") == "atlas~x"
     assert not valid_name(label_run("atlas", "x"))
+
+
+MINUTE_NS = 60 * NS_PER_SECOND
+
+
+def test_operators_code_is_read_as_people_type_it() -> None:
+    code = new_operator_code(b"key", b"\x01\x02\x03", MINUTE_NS)
+
+    assert [len(part) for part in code.split("-")] == [4, 4, 4]
+    read = {
+        operator_code(b"key", typed, MINUTE_NS)
+        for typed in (code, code.upper(), code.replace("-", ""), f" {code.replace('-', ' ')}\n")
+    }
+    assert read == {code.replace("-", "")}
+
+
+def test_operators_code_is_good_in_its_minute_and_the_next() -> None:
+    code = new_operator_code(b"key", b"abc", 5 * MINUTE_NS)
+
+    assert operator_code(b"key", code, 7 * MINUTE_NS - 1) is not None
+    assert operator_code(b"key", code, 7 * MINUTE_NS) is None
+    assert operator_code(b"key", code, 5 * MINUTE_NS - 1) is None
+
+
+def test_two_codes_of_one_minute_differ() -> None:
+    assert new_operator_code(b"key", b"abc", 0) != new_operator_code(b"key", b"zbc", 0)
+
+
+@given(st.text(max_size=16))
+def test_what_was_not_made_with_the_key_is_no_code(typed: str) -> None:
+    genuine = new_operator_code(b"key", b"abc", 0)
+
+    assert operator_code(b"other", genuine, 0) is None
+    assert operator_code(b"key", typed, 0) is None
+    assert operator_code(b"key", genuine[:-1] + typed[:1], 0) in (None, genuine.replace("-", ""))
+
+
+def test_origin_of_a_verdict_is_sealed() -> None:
+    said = ("id", "digest", "approved", "ann", "fine", 1)
+
+    assert seal(b"key", *said) == seal(b"key", *said, "cli")
+    assert seal(b"key", *said) != seal(b"key", *said, "mitmweb")

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from e2e.world import World
+from e2e import world as worlds
+from e2e.world import World, wait
 from proxy.house import House
+from proxy.web import Web
 from tollkeeper.simulator.lab import Lab, in_thread
 
 
@@ -31,3 +34,11 @@ def world(tmp_path: Path, proxy_lab: Lab) -> Iterator[World]:
     proxy_lab.reset()
     with ExitStack() as stack:
         yield World(tmp_path, proxy_lab, stack)
+
+
+@pytest.fixture
+def web(world: World, monkeypatch: pytest.MonkeyPatch) -> Web:
+    monkeypatch.setattr(worlds, "SERVE", worlds.SERVE.replace("port=0", "port=0, web=0"))
+    world.agent()
+    proxy = world.proxy()
+    return Web(proxy, wait(lambda: json.loads(world.home.process.read_text())["web"]))

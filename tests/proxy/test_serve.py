@@ -6,27 +6,20 @@ import json
 import os
 import subprocess
 import sys
-import urllib.error
-import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from e2e import world as worlds
-from e2e.world import Proxy, World, statuses, wait
+from e2e.world import World, statuses, wait
+from proxy.web import HOLD_ALL, Web
 from tollkeeper.errors import LedgerError, PolicyError, UsageError
 from tollkeeper.home import Home
 from tollkeeper.proxy.serve import remove_process_file, serve, station_for, write_process_file
 
 HOURGLASS, NO_ENTRY = "\N{HOURGLASS}", "\N{NO ENTRY SIGN}"
 """What mitmweb shows for the markers that we set."""
-
-HOLD_ALL = {
-    "rules": [{"name": "ask", "call": {"model": "gpt-4o-mini"}, "hold": {}}],
-    "examples": [],
-}
 
 # ------------------------------------------------------------------ starting
 
@@ -115,47 +108,6 @@ def test_proxy_starts_while_another_process_writes_without_pause(world: World) -
 
 
 # ------------------------------------------------------------------ mitmweb
-
-
-@dataclass(slots=True)
-class Web:
-    """mitmweb's API as somebody with its token uses it."""
-
-    proxy: Proxy
-    url: str
-
-    def ask(
-        self, path: str, method: str = "GET", data: Any = None, *, token: bool = True
-    ) -> tuple[int, bytes]:
-        base, _, secret = self.url.partition("?token=")
-        headers = {"Cookie": "_mitmproxy_xsrf=v", "X-XSRFToken": "v"}
-        if token:
-            headers["Authorization"] = f"Bearer {secret}"
-        body = None if data is None else json.dumps(data).encode()
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-        request = urllib.request.Request(base.rstrip("/") + path, body, headers, method=method)
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        try:
-            with opener.open(request, timeout=20) as answer:
-                return answer.status, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.read()
-
-    def flows(self) -> list[dict[str, Any]]:
-        listed: list[dict[str, Any]] = json.loads(self.ask("/flows")[1])
-        return listed
-
-    def option(self, name: str) -> Any:
-        return json.loads(self.ask("/options")[1])[name]["value"]
-
-
-@pytest.fixture
-def web(world: World, monkeypatch: pytest.MonkeyPatch) -> Web:
-    monkeypatch.setattr(worlds, "SERVE", worlds.SERVE.replace("port=0", "port=0, web=0"))
-    world.agent()
-    proxy = world.proxy()
-    return Web(proxy, wait(lambda: json.loads(world.home.process.read_text())["web"]))
 
 
 def test_call_beside_mitmweb_is_governed_and_shown_with_its_decision(
@@ -297,17 +249,126 @@ def test_held_flow_can_be_neither_edited_nor_released_from_mitmweb(world: World,
     assert statuses(worlds.answers(client)) == {200: 1}
 
 
-def test_killed_flow_is_never_sent_and_gives_its_reservation_back(world: World, web: Web) -> None:
+@pytest.mark.parametrize("way", ["kill", "kill all", "delete", "command"])
+def test_kill_ends_a_held_call_at_once_and_is_no_answer(world: World, web: Web, way: str) -> None:
     world.policy(HOLD_ALL)
     wait(lambda: "Policy reloaded" in web.proxy.log.read_text())
-    client = world.start_clients(web.proxy, 1, leave_after=5)
+    client = world.start_clients(web.proxy, 1)
     [approval] = world.waits_for_approval()
     [flow] = wait(lambda: [one for one in web.flows() if one["marked"] == HOURGLASS])
 
-    web.ask(f"/flows/{flow['id']}/kill", "POST")
-    world.verdict(approval)
+    match way:
+        case "kill":
+            web.ask(f"/flows/{flow['id']}/kill", "POST")
+        case "kill all":
+            web.ask("/flows/kill", "POST")
+        case "delete":
+            web.ask(f"/flows/{flow['id']}", "DELETE")
+        case "command":
+            web.command("flow.kill", "@all")
 
-    worlds.answers(client)
+    assert statuses(worlds.answers(client)) == {0: 1}  # cut off without an answer
+    wait(lambda: world.books()["open"] == 0)
+    [left] = world.ledger().approvals()
+    assert (left.id, left.state, left.waiting) == (approval, "open", 0)
+    assert world.lab.calls() == []
+    assert world.books()["spent"] == 0
+    world.verdict(approval)
+    assert statuses(world.calls(web.proxy)) == {200: 1}
+
+
+def test_bare_resume_releases_nothing(world: World, web: Web) -> None:
+    world.policy(HOLD_ALL)
+    wait(lambda: "Policy reloaded" in web.proxy.log.read_text())
+    client = world.start_clients(web.proxy, 1, leave_after=1)
+    world.waits_for_approval()
+    [flow] = wait(lambda: [one for one in web.flows() if one["marked"] == HOURGLASS])
+
+    web.ask(f"/flows/{flow['id']}/resume", "POST")
+    web.ask("/flows/resume", "POST")
+    resumed = web.command("flow.resume", "@all")
+
+    assert "error" in resumed
+    assert statuses(worlds.answers(client)) == {0: 1}
     assert world.lab.calls() == []
     wait(lambda: world.books()["open"] == 0)
-    assert world.books()["spent"] == 0
+
+
+def test_flow_tells_how_its_hold_ended(world: World, web: Web) -> None:
+    world.policy(HOLD_ALL)
+    wait(lambda: "Policy reloaded" in web.proxy.log.read_text())
+    client = world.start_clients(web.proxy, 1)
+    [approval] = world.waits_for_approval()
+    [flow] = wait(lambda: [one for one in web.flows() if one["marked"] == HOURGLASS])
+    assert flow["comment"].startswith("atlas · gpt-4o-mini · held until ")
+    assert flow["comment"].endswith(f" · rules.ask, {approval}")
+    assert "response" not in flow  # the refusal that stands meanwhile is none
+
+    world.verdict(approval, note="go on")
+
+    assert statuses(worlds.answers(client)) == {200: 1}
+    [flow] = wait(lambda: [one for one in web.flows() if "$" in one["comment"]])
+    assert flow["comment"].endswith(" · approved by tester (cli)")
+    shown = web.ask(f"/flows/{flow['id']}/request/content/Tollkeeper.json")[1].decode()
+    assert "answered: approved by tester (cli)" in shown
+    assert "note: go on" in shown
+
+
+# ------------------------------------------------------------------ answering from mitmweb
+
+
+@pytest.fixture
+def held(world: World, web: Web) -> tuple[Any, str]:
+    world.policy(HOLD_ALL)
+    wait(lambda: "Policy reloaded" in web.proxy.log.read_text())
+    client = world.start_clients(web.proxy, 1)
+    [approval] = world.waits_for_approval()
+    return client, approval
+
+
+def test_command_with_the_operators_code_answers_and_is_recorded_with_its_origin(
+    world: World, web: Web, held: tuple[Any, str]
+) -> None:
+    client, approval = held
+
+    answer = web.command("tollkeeper.reject", approval, web.code(world), "too", "dear")
+
+    assert answer["value"] == f"{approval} rejected: atlas, gpt-4o-mini."
+    [refused] = worlds.answers(client)
+    assert refused["status"] == 403
+    assert b"too dear" in refused["body"]
+    [record] = [row for row in world.ledger().audit(limit=100) if row["kind"] == "verdict"]
+    assert (record["data"]["origin"], record["data"]["note"]) == ("mitmweb", "too dear")
+    assert world.ledger().approval(approval).verdict.origin == "mitmweb"
+
+
+def test_mitmwebs_token_alone_answers_nothing(
+    world: World, web: Web, held: tuple[Any, str]
+) -> None:
+    _, approval = held
+    used = web.code(world)
+    assert "no approval" in web.command("tollkeeper.approve", "aaaaaaaaaa", used)["error"]
+    digest = world.ledger().approval(approval).digest
+    wrong = ["", "aaaa-bbbb-cccc", world.tokens["atlas"], web.url.rpartition("=")[2]]
+
+    for code in wrong:
+        assert "wrong" in web.command("tollkeeper.approve", approval, code)["error"]
+    answer = {"approval": approval, "digest": digest, "answer": "approved", "note": ""}
+    for headers in ({}, {"X-Tollkeeper-Operator": ""}, {"X-Tollkeeper-Operator": wrong[-1]}):
+        assert web.ask("/tollkeeper/answer", "POST", answer, headers=headers)[0] == 403
+    assert web.ask("/tollkeeper/unlock", "POST", {"code": "aaaabbbbcccc"})[0] == 403
+
+    assert "Too many" in web.command("tollkeeper.approve", approval, web.code(world))["error"]
+    assert world.ledger().approval(approval).state == "open"
+    assert world.lab.calls() == []
+
+
+def test_command_with_a_code_is_kept_in_no_history(world: World, web: Web) -> None:
+    typed = web.code(world)
+
+    web.command("commands.history.add", f"tollkeeper.approve abcdefghij {typed}")
+    web.command("commands.history.add", "view.clear")
+
+    kept = (world.home.ca / "command_history").read_text()
+    assert kept == "view.clear\n"
+    assert web.command("commands.history.get")["value"] == ["view.clear"]

@@ -95,6 +95,36 @@ def test_client_that_left_before_the_wait_began_wakes_it_at_once(holding: House)
     assert run(story()) is Wake.GONE
 
 
+def test_flow_that_is_killed_wakes_at_once_and_alone(holding: House) -> None:
+    async def story() -> list[Wake]:
+        flows = [holding.flow(), holding.flow()]
+        waits = [
+            asyncio.create_task(holding.room.wait("one", flow, window))
+            for flow, window in zip(flows, (60, 0.2), strict=True)
+        ]
+        await asyncio.sleep(0.02)
+        flows[0].live = True
+        flows[0].kill()
+        return list(await asyncio.gather(*waits))
+
+    assert run(story()) == [Wake.GONE, Wake.WINDOW]
+
+
+def test_whoever_shows_flows_is_told_when_one_begins_to_wait(holding: House) -> None:
+    shown: list[str] = []
+    holding.room.show = lambda flow: shown.append(flow.comment)
+
+    async def story() -> None:
+        [task] = await held(holding)
+        holding.verdict(holding.approvals()[0])
+        await task
+
+    run(story())
+
+    assert len(shown) == 1
+    assert " · held until " in shown[0]
+
+
 def test_all_who_wait_on_one_approval_are_woken_and_one_goes_on(holding: House) -> None:
     async def story() -> list[int]:
         tasks = await held(holding, 5)

@@ -21,6 +21,9 @@ RESERVED: Final = frozenset({"default", "anonymous"})
 MAX_NAME: Final = 64
 MAX_LABEL: Final = 64
 
+CODE_STEP_NS: Final = 60 * NS_PER_SECOND
+"""An operator's code is good in the minute that it was made in, and in the next."""
+
 _NAME = re.compile(rf"[A-Za-z0-9._-]{{1,{MAX_NAME}}}", re.ASCII)
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _TWO_DIGITS = [high + low for high in _DIGITS for low in _DIGITS]
@@ -90,6 +93,7 @@ def seal(
     by: str,
     note: str,
     at_ns: int,
+    origin: str = "cli",
 ) -> str:
     """Bind a verdict to everything it says and to the call that the person saw.
 
@@ -97,10 +101,45 @@ def seal(
         Hex HMAC-SHA256. Every part is preceded by its length, so no two verdicts read alike.
     """
     mac = hmac.new(operator_key, b"tollkeeper verdict 1", hashlib.sha256)
-    for part in (approval_id, digest, answer, by, note, str(at_ns)):
+    for part in (approval_id, digest, answer, by, note, str(at_ns), origin):
         data = part.encode("utf-8", "surrogatepass")
         mac.update(len(data).to_bytes(8, "big") + data)
     return mac.hexdigest()
+
+
+def new_operator_code(operator_key: bytes, random: bytes, now_ns: int) -> str:
+    """A code that proves its bearer to be the operator, for a minute or two: ``k7qf-2m9x-h3aa``.
+
+    It is made of the operator's key and the time alone, so that whoever may read the key can make one
+    and whoever has the key can check it, without a word between the two.
+
+    Args:
+        random: At least 3 random bytes, so that two codes of one minute differ.
+    """
+    nonce = base64.b32encode(random[:3].ljust(5, b"\0")).decode("ascii")[:4].lower()
+    code = nonce + _code_proof(operator_key, nonce, now_ns // CODE_STEP_NS)
+    return "-".join(code[at : at + 4] for at in range(0, len(code), 4))
+
+
+def operator_code(operator_key: bytes, typed: str, now_ns: int) -> str | None:
+    """The code in its one spelling if it is genuine and of this minute or the last, else None.
+
+    Case, hyphens and spaces do not matter, as people type it.
+    """
+    code = re.sub(r"[\s-]", "", typed).lower()
+    this = now_ns // CODE_STEP_NS
+    given = code[4:].encode("utf-8", "surrogatepass")
+    genuine = [
+        hmac.compare_digest(_code_proof(operator_key, code[:4], step).encode(), given)
+        for step in (this, this - 1)
+    ]
+    return code if any(genuine) else None
+
+
+def _code_proof(operator_key: bytes, nonce: str, step: int) -> str:
+    said = f"tollkeeper operator code 1 {step} ".encode() + nonce.encode("utf-8", "surrogatepass")
+    mac = hmac.new(operator_key, said, hashlib.sha256).digest()
+    return base64.b32encode(mac[:5]).decode("ascii").lower()
 
 
 def day_run(agent: str, now_ns: int, timezone: str) -> str:

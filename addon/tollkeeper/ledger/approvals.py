@@ -30,7 +30,7 @@ _ASKED_AT_ONCE = 500  # below SQLite's oldest limit of 999 variables in a statem
 _SELECT = """
     SELECT a.id, a.digest, a.agent, a.run, a.rule, a.state, a.summary, a.created_ns, a.lapses_ns,
            (SELECT count(*) FROM calls WHERE calls.approval = a.id AND calls.state = 'held'),
-           v.answer, v.given_by, v.note, v.at_ns, v.seal, v.forged
+           v.answer, v.given_by, v.note, v.at_ns, v.seal, v.origin, v.forged
     FROM approvals AS a LEFT JOIN verdicts AS v ON v.approval = a.id
 """
 
@@ -117,15 +117,16 @@ class Approvals(Journal):
                 raise ApprovalError("The verdict is not sealed with this operator's key.")
             self._note_forgery(connection, row, verdict.at_ns)
             connection.execute(
-                "INSERT OR REPLACE INTO verdicts (approval, answer, given_by, note, at_ns, seal)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
+                "INSERT OR REPLACE INTO verdicts (approval, answer, given_by, note, at_ns, seal, origin)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 (verdict.approval, verdict.answer, verdict.by, verdict.note, verdict.at_ns,
-                 verdict.seal),
+                 verdict.seal, verdict.origin),
             )  # fmt: skip
             after = _answered(before, verdict)
             _store_state(connection, after)
             data = {"approval": after.id, "answer": verdict.answer, "note": verdict.note,
-                    "agent": after.agent, "rule": after.rule}  # fmt: skip
+                    "agent": after.agent, "rule": after.rule,
+                    "origin": verdict.origin}  # fmt: skip
             append(connection, "verdict", verdict.by, None, data, verdict.at_ns)
             return after
 
@@ -202,7 +203,7 @@ class Approvals(Journal):
             return False
         expected = seal(
             self._operator_key, approval.id, approval.digest, verdict.answer, verdict.by,
-            verdict.note, verdict.at_ns,
+            verdict.note, verdict.at_ns, verdict.origin,
         )  # fmt: skip
         return hmac.compare_digest(expected.encode(), verdict.seal.encode())
 
@@ -252,8 +253,10 @@ def _store_state(connection: Connection, approval: Approval) -> None:
 def _read_row(row: tuple[Any, ...]) -> tuple[Approval, Verdict | None, str]:
     """From ``_SELECT``: the approval as stored, its verdict as stored, the stored state."""
     approval_id, digest, agent, run, rule, state, summary, created_ns, lapses_ns, waiting = row[:10]
-    answer, by, note, at_ns, verdict_seal, _ = row[10:]
-    verdict = Verdict(approval_id, answer, by, note, at_ns, verdict_seal) if answer else None
+    answer, by, note, at_ns, verdict_seal, origin, _ = row[10:]
+    verdict = (
+        Verdict(approval_id, answer, by, note, at_ns, verdict_seal, origin) if answer else None
+    )
     approval = Approval(
         approval_id, digest, agent, run, rule, state, json.loads(summary), created_ns, lapses_ns,
         waiting, verdict,

@@ -5,14 +5,30 @@ Only plain data goes into ``flow.metadata``; it is saved with the flow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from datetime import UTC, datetime
 from typing import Any
 
 from mitmproxy import http
 
-from tollkeeper.domain import NANO_PER_USD, Admission, Call, Reason, Settlement
+from tollkeeper.domain import (
+    NANO_PER_USD,
+    NS_PER_SECOND,
+    Admission,
+    Call,
+    Reason,
+    Settlement,
+    Usage,
+)
 from tollkeeper.proxy.station import Caller
 
 KEY = "tollkeeper"
+
+COUNTED = tuple(
+    one.name for one in fields(Usage) if one.name not in ("model", "service_tier", "unknown")
+)
+"""The counts of a usage, in the order in which they are told."""
 
 
 def usd(nano: int) -> str:
@@ -25,17 +41,59 @@ def usd(nano: int) -> str:
 def note(flow: http.HTTPFlow, caller: Caller, **facts: Any) -> None:
     """Add plain facts to what mitmproxy shows and saves of this flow."""
     known: dict[str, Any] = flow.metadata.setdefault(KEY, {})
-    if caller.principal is not None:
+    if caller.principal is None:
+        known["claims"] = caller.user
+    else:
         known.update(agent=caller.principal.agent, run=caller.principal.run)
     known.update(facts)
-    who = known.get("agent", caller.user)
-    parts = [who, known.get("model") or "", known.get("effect") or "", known.get("why") or ""]
-    if "cost_usd" in known:
-        parts.append(f"${known['cost_usd']}")
-    flow.comment = " · ".join(part for part in parts if part)
+    flow.comment = at_a_glance(known)
 
 
-def held(flow: http.HTTPFlow, caller: Caller, admission: Admission) -> None:
+def at_a_glance(known: Mapping[str, Any]) -> str:
+    """Who, which model, what became of it, the cost, and why: a flow's comment."""
+    effect, why = known.get("effect"), known.get("why")
+    cost = f"${known['cost_usd']}" if "cost_usd" in known else ""
+    if effect == "held":
+        effect = f"held until {clock(known['lapses_ns'])}"
+        cost, why = f"at most ${known['reserved_usd']}", f"{why}, {known['approval']}"
+    who = known.get("agent") or known.get("claims")
+    parts = [who, known.get("model"), effect, cost, why, known.get("answered")]
+    return " · ".join(part for part in parts if part)
+
+
+def clock(at_ns: int) -> str:
+    """The time of day, for a person."""
+    return f"{datetime.fromtimestamp(at_ns // NS_PER_SECOND, UTC):%H:%M:%S} UTC"
+
+
+def decided(admission: Admission) -> dict[str, Any]:
+    """What a decision says, whatever its effect."""
+    decision, approval = admission.decision, admission.approval
+    facts: dict[str, Any] = {
+        "decision": admission.id,
+        "reasons": "\n".join(
+            f"{'observed: ' if one.observed else ''}{one.code} ({one.source}): {one.message}"
+            for one in decision.reasons
+        ),
+        "price": decision.price_source,
+    }
+    if decision.changes:
+        changes = asdict(decision.changes).items()
+        facts["changes"] = ", ".join(f"{name} = {to}" for name, to in changes if to is not None)
+    if decision.expected_nano_usd is not None:
+        facts["expected_usd"] = usd(decision.expected_nano_usd)
+    if decision.left_nano_usd is not None:
+        facts["left_usd"] = usd(decision.left_nano_usd)
+    if approval is not None:
+        facts |= {"approval": approval.id, "rule": approval.rule}
+        if approval.verdict is not None:
+            verdict = approval.verdict
+            facts["answered"] = f"{verdict.answer} by {verdict.by} ({verdict.origin})"
+            facts["answer_note"] = verdict.note
+    return facts
+
+
+def held(flow: http.HTTPFlow, caller: Caller, call: Call, admission: Admission) -> None:
     """The flow waits for a person."""
     assert admission.approval is not None
     flow.marked = ":hourglass:"
@@ -43,10 +101,11 @@ def held(flow: http.HTTPFlow, caller: Caller, admission: Admission) -> None:
         flow,
         caller,
         effect="held",
-        approval=admission.approval.id,
+        model=call.model,
         why=f"rules.{admission.approval.rule}",
-        decision=admission.id,
         reserved_usd=usd(admission.decision.reserve_nano_usd),
+        lapses_ns=admission.approval.lapses_ns,
+        **decided(admission),
     )
 
 
@@ -60,23 +119,29 @@ def forwarded(flow: http.HTTPFlow, caller: Caller, call: Call, admission: Admiss
         caller,
         effect="changed" if decision.changes else "allowed",
         model=call.model,
-        decision=admission.id,
         reserved_usd=usd(decision.reserve_nano_usd),
         why=", ".join(observed),
-        price=decision.price_source,
+        **decided(admission),
     )
 
 
-def refused(flow: http.HTTPFlow, caller: Caller, call: Call | None, reason: Reason) -> None:
-    """The flow ends here."""
+def refused(
+    flow: http.HTTPFlow,
+    caller: Caller,
+    call: Call | None,
+    reason: Reason,
+    admission: Admission | None = None,
+) -> None:
+    """The flow ends here: it was refused, or somebody killed it while it was held."""
     flow.marked = ":no_entry_sign:"
     note(
         flow,
         caller,
-        effect="refused",
+        effect="killed" if flow.error else "refused",
         model=call.model if call else None,
         why=f"{reason.code} ({reason.source})",
         message=reason.message,
+        **(decided(admission) if admission else {}),
     )
 
 
@@ -99,13 +164,13 @@ def settled(flow: http.HTTPFlow, admission: Admission, made: Settlement) -> None
     known.update(
         outcome=made.outcome.value,
         basis=made.basis.value,
-        input_tokens=made.usage.input_tokens,
-        output_tokens=made.usage.output_tokens,
+        **{name: count for name in COUNTED if (count := getattr(made.usage, name))},
+        **({"unknown_usage": ", ".join(made.usage.unknown)} if made.usage.unknown else {}),
     )
     if made.cost_nano_usd is None:
         return
     known["cost_usd"] = usd(made.cost_nano_usd)
-    flow.comment = f"{flow.comment} · ${known['cost_usd']}"
+    flow.comment = at_a_glance(known)
     if flow.response is None or flow.response.stream:
         return
     headers, decision = flow.response.headers, admission.decision

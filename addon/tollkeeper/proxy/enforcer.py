@@ -255,7 +255,7 @@ class Enforcer:
         flow.response = http.Response.make(made.status, made.body, dict(made.headers))
         if reason.code is Code.APPROVAL_PENDING and facts.retry_joins(passage.family):
             flow.response.headers["x-should-retry"] = "true"
-        disclose.refused(flow, passage.caller, passage.call, reason)
+        disclose.refused(flow, passage.caller, passage.call, reason, admission)
 
     def refuse_unknown(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
         """An endpoint that no table knows: refused, or recorded and passed in observe mode."""

@@ -34,7 +34,8 @@ class Holding:
         A streaming client that bears heartbeats is set to wait on when its window ends.
         """
         assert admission.approval is not None
-        disclose.held(flow, passage.caller, admission)
+        assert passage.call is not None
+        disclose.held(flow, passage.caller, passage.call, admission)
         seconds: float = facts.patience_seconds(passage.family, flow.request.headers)
         stream = kept_waiting(flow, passage)
         if stream is not None and stream.opened:

@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,13 +30,13 @@ from mitmproxy.addons import (
     update_alt_svc,
     upstream_auth,
 )
-from mitmproxy.tools.web.master import WebMaster
 
 from tollkeeper.errors import PolicyError, UsageError
 from tollkeeper.home import Home
 from tollkeeper.launch.ca import ensure_ca
 from tollkeeper.ledger.sqlite import SqliteLedger
-from tollkeeper.proxy import inspector
+from tollkeeper.proxy import cockpit, inspector
+from tollkeeper.proxy.answering import Answering
 from tollkeeper.proxy.connections import Connections
 from tollkeeper.proxy.dispatch import CachedDispatch
 from tollkeeper.proxy.doorkeeper import Doorkeeper
@@ -45,6 +46,7 @@ from tollkeeper.proxy.locks import LOCKED, Locks
 from tollkeeper.proxy.outgoing import Outgoing
 from tollkeeper.proxy.policy_file import PolicyFile
 from tollkeeper.proxy.processes import owner_name
+from tollkeeper.proxy.pruning import Pruning
 from tollkeeper.proxy.quick import QuickOptions, look_less_for_garbage, skip_debug_checks
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
@@ -105,6 +107,13 @@ WEB_COMMANDS_KEPT = (
 """Beginnings of the commands that only show things; ``options.reset`` would pass by our locks."""
 
 
+WEB_COLUMNS = ["icon", "method", "path", "status", "time", "comment"]
+"""What mitmweb's list shows of a flow; the comment says who, model, effect, cost and why."""
+
+WEB_EVENTS = 1_000
+"""Lines of the log that mitmweb keeps; the log file keeps more."""
+
+
 @dataclass(frozen=True, slots=True)
 class Listening:
     """Where a running proxy is reached."""
@@ -138,9 +147,12 @@ def station_for(home: Home, policy: Path | None) -> Station:
     return Station(home=home, ledger=ledger, policy_file=policy_file, owner=owner)
 
 
-def our_addons(station: Station, locks: Locks | None = None) -> list[Any]:
+def our_addons(
+    station: Station, locks: Locks | None = None, room: WaitingRoom | None = None
+) -> list[Any]:
     """Ours, in order: options first, then who, where, what, and what happens by itself."""
-    outgoing, room, doorkeeper = Outgoing(), WaitingRoom(station), Doorkeeper(station)
+    outgoing, doorkeeper = Outgoing(), Doorkeeper(station)
+    room = WaitingRoom(station) if room is None else room  # an empty one is false
     connections = Connections(station, doorkeeper)
     return [
         locks or Locks(),
@@ -197,15 +209,26 @@ def headless(made: options.Options, station: Station) -> master.Master:
 
 def with_web(made: options.Options, station: Station, port: int) -> master.Master:
     """mitmweb on loopback, without the addons and commands that could disarm us."""
-    made_master = WebMaster(made, with_termlog=False)
+    made_master = inspector.GovernedWeb(made, with_termlog=False)
     for name in WEB_ADDONS_REMOVED:
         leave_out(made_master, name)
-    insert_before(made_master, "nextlayer", our_addons(station))
-    made_master.addons.add(Trust(station))
+    room = WaitingRoom(station)
+    room.show = lambda flow: made_master.view.update([flow])
+    insert_before(made_master, "nextlayer", our_addons(station, room=room))
+    answering = Answering(station, room)
+    made_master.events.data = deque(maxlen=WEB_EVENTS)
+    made_master.addons.add(Trust(station), Pruning(made_master.view))
     keep_commands(made_master)
+    answering.add_commands(made_master.commands)
     inspector.install()
     inspector.lock(made_master.app)
-    made.update(web_host="127.0.0.1", web_port=port or free_port(), web_open_browser=False)
+    cockpit.open_on(made_master.app, answering)
+    made.update(
+        web_host="127.0.0.1",
+        web_port=port or free_port(),
+        web_open_browser=False,
+        web_columns=WEB_COLUMNS,
+    )
     return made_master
 
 
@@ -229,6 +252,8 @@ def leave_out(made_master: master.Master, name: str) -> None:
 
 def keep_commands(made_master: master.Master) -> None:
     """Leave only harmless commands to the command bar and mitmweb's API."""
+    history = made_master.addons.get("commandhistory")
+    made_master.commands.add("commands.history.add", inspector.Memory(history).add)
     commands = made_master.commands.commands
     for name in [name for name in commands if not name.startswith(WEB_COMMANDS_KEPT)]:
         del commands[name]

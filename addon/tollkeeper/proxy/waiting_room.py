@@ -1,5 +1,8 @@
 """Where held flows wait: for a verdict, for the end of their window, for their client to leave.
 
+A flow that somebody kills in mitmproxy's views is one whose client has left: no hook tells of a kill,
+so the flows are looked at.
+
 A held flow is one future; one task looks at the ledger for all of them. Verdicts are given by other
 processes, so the ledger's change counter is polled, which costs microseconds.
 """
@@ -38,22 +41,25 @@ class WaitingRoom:
     def __init__(self, station: Station) -> None:
         """Nobody waits yet."""
         self.station = station
-        self.waiting: dict[str, set[asyncio.Future[Wake]]] = defaultdict(set)
+        self.waiting: dict[str, dict[asyncio.Future[Wake], http.HTTPFlow]] = defaultdict(dict)
         self.looker: asyncio.Task[None] | None = None
+        self.show: Callable[[http.HTTPFlow], None] = lambda flow: None
+        """Called when a flow begins to wait; mitmweb learns of a flow only what it is told."""
 
     async def wait(self, approval: str, flow: http.HTTPFlow, seconds: float) -> Wake:
         """Hold one flow until its approval is decided, its window ends or its client leaves."""
         future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
-        self.waiting[approval].add(future)
+        self.waiting[approval][future] = flow
         when_client_leaves(flow, waker(future, Wake.GONE))
         self.look_after()
+        self.show(flow)
         try:
             async with asyncio.timeout(max(seconds, 0)):
                 return await future
         except TimeoutError:
             return Wake.WINDOW
         finally:
-            self.waiting[approval].discard(future)
+            self.waiting[approval].pop(future, None)
             if not self.waiting[approval]:
                 del self.waiting[approval]
 
@@ -78,8 +84,16 @@ class WaitingRoom:
         """Look at the ledger whenever another process wrote to it."""
         unread = True
         while self.waiting:
+            self.wake_killed()
             unread = self.look_if_changed(unread=unread)
             await asyncio.sleep(LOOK_SECONDS)
+
+    def wake_killed(self) -> None:
+        """Wake the flows that were killed: mitmproxy lets their clients go."""
+        for futures in self.waiting.values():
+            for future, flow in futures.items():
+                if flow.error is not None:
+                    waker(future, Wake.GONE)()
 
     def look_if_changed(self, *, unread: bool) -> bool:
         """One round of looking; whether something remains to be read."""

@@ -1,15 +1,40 @@
-"""A call's body for the eyes of the person who decides on it: whole, readable, and nothing hidden."""
+"""What comes from elsewhere, for the eyes of a person who decides on it: whole, readable, nothing hidden."""
 
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, Final
 
-from tollkeeper_cli.output import escape
-
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
+_MOST_MARKS: Final = 4
+"""Combining marks on one letter; no script needs more, and more climb over the neighbouring lines."""
 _INDENT: Final = "  "
 _HEX_ROW: Final = 32
+
+
+def escape(text: object, *, lines: bool = False) -> str:
+    r"""Make text from elsewhere safe to show: what a terminal obeys or hides becomes ``\x1b``, ``\u202e``.
+
+    ANSI sequences, control characters, bidirectional overrides, invisible and unassigned characters;
+    so nobody can paint over, reorder or hide what a person decides on.
+
+    Args:
+        lines: Keep line breaks (for bodies); everything else is escaped all the same.
+    """
+    shown: list[str] = []
+    marks = 0
+    for character in str(text):
+        category = unicodedata.category(character)
+        marks = marks + 1 if category in ("Mn", "Me") else 0
+        if lines and character == "\n":
+            shown.append(character)
+        elif category in _UNSEEN or marks > _MOST_MARKS:
+            shown.append(character.encode("unicode_escape", "surrogatepass").decode("ascii"))
+        else:
+            shown.append(character)
+    return "".join(shown)
 
 
 class _Literal(str):
