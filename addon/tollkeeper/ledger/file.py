@@ -82,7 +82,8 @@ class SqliteFile:
         connection.execute(f"PRAGMA wal_autocheckpoint = {_MOST_LOG_PAGES:d}")
         # What is deleted here (old rates, old prefixes) is no secret that had to be overwritten.
         connection.execute("PRAGMA secure_delete = OFF")
-        connection.execute("PRAGMA cache_size = -16000")
+        # Twice SQLite's own: calls touch the newest pages, and memory is to be flat after few calls.
+        connection.execute("PRAGMA cache_size = -4000")
         self._migrate()
         connection.execute(f"PRAGMA busy_timeout = {busy_timeout_ms:d}")
 

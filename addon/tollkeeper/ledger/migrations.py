@@ -194,7 +194,7 @@ _FIRST = (
         note TEXT NOT NULL,
         at_ns INTEGER NOT NULL,
         seal TEXT NOT NULL,              -- hex HMAC-SHA256 with the operator's key
-        origin TEXT NOT NULL,            -- cli or mitmweb
+        origin TEXT NOT NULL DEFAULT 'cli',  -- where it was given: cli or mitmweb
         forged INTEGER NOT NULL DEFAULT 0  -- 1 once a wrong seal has been recorded
     ) STRICT, WITHOUT ROWID
     """,

@@ -6,7 +6,7 @@ from mitmproxy import http
 from mitmproxy.addons.view import View
 from mitmproxy.flow import Flow
 
-KEPT_FLOWS = 1_000
+KEPT_FLOWS = 500
 """Finished flows in the list; a flow with small bodies takes about 13 KB. The record keeps every call."""
 
 KEPT_BYTES = 64 * 1024 * 1024
