@@ -496,6 +496,7 @@ class Policy:
     refusals: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     durability: str = "process"
     upstream_proxy: str | None = None
+    upstream_credentials: KeySource | None = None
     upstream_trust: str | None = None
     body_limit_bytes: int = 32 * 1024 * 1024
 

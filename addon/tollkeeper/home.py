@@ -39,6 +39,11 @@ class Home:
         return self.root / "operator.key"
 
     @property
+    def metrics_token(self) -> Path:
+        """The bearer token of the operator port's figures; it opens nothing else."""
+        return self.root / "metrics.token"
+
+    @property
     def ca(self) -> Path:
         """mitmproxy's confdir: our own CA and nothing else."""
         return self.root / "ca"

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +18,8 @@ from typing import Any, Final
 
 from tollkeeper.errors import TollkeeperError, UsageError
 from tollkeeper.home import Home
+from tollkeeper.proxy.addresses import Address
 from tollkeeper.proxy.processes import is_alive
-from tollkeeper_cli.output import escape
 
 DEFAULT_PORT: Final = 8080
 START_SECONDS: Final = 30.0
@@ -36,6 +36,10 @@ class Running:
         web: mitmweb's address, its token included, or None.
         policy: Path of its policy.
         digest: Of the policy it started with.
+        listeners: All of them, ``host:port`` each, as they were opened.
+        operator: ``host:port`` of its operator port, or None.
+        grace_seconds: What calls under way get when it is told to stop.
+        closing: How many calls it waits for, once it is told to stop, else None.
     """
 
     pid: int
@@ -45,12 +49,21 @@ class Running:
     web: str | None = None
     policy: str = ""
     digest: str = ""
+    listeners: tuple[str, ...] = ()
+    operator: str | None = None
+    grace_seconds: float = 0.0
+    closing: int | None = None
 
     @property
     def address(self) -> str:
         """``host:port`` as a client on this machine reaches it."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104 - read, not bound
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        return str(Address(self.host, self.port).near)
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Of all listeners, as a client on this machine reaches them."""
+        found = (Address.parse(one).near for one in self.listeners)
+        return tuple(str(one) for one in found) or (self.address,)
 
 
 class ProxyError(TollkeeperError):
@@ -69,6 +82,10 @@ def running(home: Home) -> Running | None:
             web=data.get("web"),
             policy=str(data.get("policy") or ""),
             digest=str(data.get("digest") or ""),
+            listeners=tuple(data.get("listeners") or ()),
+            operator=data.get("operator"),
+            grace_seconds=float(data.get("grace_seconds") or 0),
+            closing=data.get("closing"),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -117,17 +134,26 @@ def starting(home: Home) -> Iterator[None]:
         yield
 
 
-def start(home: Home, *, host: str, port: int, web: bool, policy: Path | None) -> Running:
+def start(
+    home: Home,
+    *,
+    listen: Sequence[Address],
+    web: bool,
+    policy: Path | None,
+    more: Sequence[str] = (),
+) -> Running:
     """Start a proxy in the background and wait until it listens.
 
     Args:
-        port: 0 takes a free one.
+        listen: Port 0 takes a free one.
+        more: Further options of ``up``.
 
     Raises:
         ProxyError: When it does not listen in time; the text ends with its last log lines.
     """
     command = [sys.executable, "-P", "-m", "tollkeeper_cli", "up", "--detached"]
-    command += ["--host", host, "--port", str(port)]
+    command += [word for one in listen for word in ("--listen", str(one))]
+    command += more
     if web:
         command.append("--web")
     if policy is not None:
@@ -177,7 +203,7 @@ def _failure(home: Home, what: str) -> str:
 
 
 def last_lines(path: Path, count: int) -> list[str]:
-    """The end of a log file, escaped; nothing when there is none."""
+    """The end of a log file, as it stands there; nothing when there is none."""
     try:
         with path.open("rb") as file:
             file.seek(0, os.SEEK_END)
@@ -186,11 +212,17 @@ def last_lines(path: Path, count: int) -> list[str]:
     except OSError:
         return []
     lines = text.removesuffix("\n").split("\n") if text else []
-    return [escape(line) for line in lines[-count:]] if count else []
+    return lines[-count:] if count else []
 
 
-def stop(home: Home) -> Running | None:
-    """End the proxy and wait for it; None when none ran.
+def stop(
+    home: Home, *, now: bool = False, progress: Callable[[int], None] = lambda calls: None
+) -> Running | None:
+    """End the proxy and wait for it; None when none ran. One that ends already is not hurried.
+
+    Args:
+        now: Do not wait for calls under way.
+        progress: Told how many calls it waits for, whenever that changes.
 
     Raises:
         ProxyError: When it goes on, or belongs to somebody else.
@@ -199,17 +231,25 @@ def stop(home: Home) -> Running | None:
     if found is None:
         return None
     try:
-        os.kill(found.pid, signal.SIGTERM)
+        if now or found.closing is None:
+            os.kill(found.pid, signal.SIGTERM)
+        if now and found.closing is None:
+            os.kill(found.pid, signal.SIGINT)  # two equal signals at once may arrive as one
     except PermissionError as e:
         raise UsageError(f"The proxy (pid {found.pid}) belongs to another user.") from e
     except ProcessLookupError:
         return found
-    deadline = time.monotonic() + STOP_SECONDS
+    seconds = found.grace_seconds + STOP_SECONDS
+    deadline, told = time.monotonic() + seconds, None
     while time.monotonic() < deadline:
-        if running(home) is None and not _runs(found.pid):
+        still = running(home)
+        if still is None and not _runs(found.pid):
             return found
+        if still is not None and still.closing and still.closing != told:
+            told = still.closing
+            progress(still.closing)
         time.sleep(_LOOK_SECONDS)
-    raise ProxyError(f"The proxy (pid {found.pid}) still runs {STOP_SECONDS:.0f} s after SIGTERM.")
+    raise ProxyError(f"The proxy (pid {found.pid}) still runs {seconds:.0f} s after SIGTERM.")
 
 
 def _runs(pid: int) -> bool:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
 import time
-from collections.abc import Iterator
-from logging.handlers import RotatingFileHandler
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
 
+from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
+from tollkeeper.proxy.addresses import EXPOSED, LOOPBACK, Address
 from tollkeeper_cli import process, reports, state
 from tollkeeper_cli.output import escape, print_facts, say
 from tollkeeper_cli.state import Json
-from tollkeeper_cli.units import now_ns, span
+from tollkeeper_cli.units import now_ns, parse_duration_ns, span
 
 if TYPE_CHECKING:
     from tollkeeper.proxy.serve import Listening
 
 WEB_PORT: Final = 8081
-LOG_BYTES: Final = 10 * 1024 * 1024
-LOG_FILES: Final = 3
 _FOLLOW_SECONDS: Final = 0.2
 
 PolicyOption = Annotated[
@@ -36,91 +33,136 @@ PolicyOption = Annotated[
 ]
 
 
-class Escaping(logging.Formatter):
-    """Log lines in which nothing from a request can forge a line or reach the terminal raw."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Escaped; the lines after the first are indented."""
-        return escape(super().format(record), lines=True).replace("\n", "\n    ")
-
-
 def up(
     port: Annotated[
-        int, typer.Option("--port", "-p", metavar="PORT", help="Listen here; 0 takes a free port.")
-    ] = (process.DEFAULT_PORT),
+        int | None,
+        typer.Option(
+            "--port", "-p", metavar="PORT", show_default=str(process.DEFAULT_PORT),
+            help="Listen here; 0 takes a free port.",
+        ),
+    ] = None,
     host: Annotated[
-        str, typer.Option(metavar="ADDRESS", help="Listen on this address.")
-    ] = "127.0.0.1",
+        str | None,
+        typer.Option(metavar="ADDRESS", show_default=LOOPBACK, help="Listen on this address."),
+    ] = None,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Listen here instead; may be given several times.",
+            show_default=False,
+        ),
+    ] = None,
+    operator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[HOST:]PORT", show_default=False,
+            help="Serve /healthz, /readyz and /metrics here; off when not said.",
+        ),
+    ] = None,
+    grace: Annotated[
+        str,
+        typer.Option(metavar="20s", help="What calls under way get when it is told to stop."),
+    ] = "20s",
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="How the log is written: json, an object a line.")
+    ] = "text",
     web: Annotated[
         bool, typer.Option("--web", help="Open mitmweb beside it, on loopback.")
     ] = False,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Run in the background.")] = False,
     policy: PolicyOption = None,
     detached: Annotated[bool, typer.Option("--detached", hidden=True)] = False,
-) -> None:
+) -> None:  # fmt: skip
     """Start the proxy."""
     at = state.made_home()
-    found = process.running(at)
-    if found is not None:
-        raise TollkeeperError(f"A proxy runs already on {found.address} (pid {found.pid}).")
+    _demand_none(at)
+    addresses = _addresses(host, port, listen or [])
+    grace_seconds = parse_duration_ns(grace) / NS_PER_SECOND
     if detach:
+        more = ["--grace", grace, "--log-format", log_format]
+        more += ["--operator", operator] if operator else []
         with process.starting(at):
-            found = process.start(at, host=host, port=port, web=web, policy=policy)
-        print(f"Tollkeeper listens on {found.address} (pid {found.pid}).")
-        _print_web(found.web)
+            found = process.start(at, listen=addresses, web=web, policy=policy, more=more)
+        print(f"Tollkeeper listens on {', '.join(found.addresses)} (pid {found.pid}).")
+        _print_beside(found.operator, found.web)
+        _warn(found.listeners)
         return
     from tollkeeper.proxy.serve import serve
+    from tollkeeper_cli.log_format import log_to
 
-    _log_to(at, terminal=not detached)
+    log_to(at, json_lines=log_format == "json", terminal=not detached)
 
     def announce(listening: Listening) -> None:
         if detached:
             return
-        print(
-            f"Tollkeeper listens on {listening.host}:{listening.port}. Ctrl-C stops it.", flush=True
-        )
-        _print_web(listening.web_url)
+        where = ", ".join(str(one) for one in listening.listeners)
+        print(f"Tollkeeper listens on {where}. Ctrl-C stops it.", flush=True)
+        _print_beside(listening.operator, listening.web_url)
 
     code = serve(
-        at, host=host, port=port, policy=policy, web=_web_port() if web else None, announce=announce
-    )
+        at, listen=addresses, policy=policy, web=_web_port() if web else None,
+        operator=Address.parse(operator) if operator else None,
+        grace_seconds=grace_seconds, announce=announce,
+    )  # fmt: skip
     raise typer.Exit(code)
+
+
+def _demand_none(at: Home) -> None:
+    found = process.running(at)
+    if found is None:
+        return
+    if found.closing is not None:
+        raise TollkeeperError(
+            f"The proxy (pid {found.pid}) is shutting down: wait, or `tollkeeper down --now`."
+        )
+    raise TollkeeperError(f"A proxy runs already on {found.address} (pid {found.pid}).")
+
+
+def _addresses(host: str | None, port: int | None, listen: list[str]) -> list[Address]:
+    if listen and (host is not None or port is not None):
+        raise typer.BadParameter("--listen stands instead of --host and --port; give one of them")
+    if listen:
+        return [Address.parse(one) for one in listen]
+    return [Address(host or LOOPBACK, process.DEFAULT_PORT if port is None else port)]
 
 
 def _web_port() -> int:
     """The usual one, or a free one where that is taken."""
-    return 0 if process.reachable("127.0.0.1", WEB_PORT) else WEB_PORT
+    return 0 if process.reachable(LOOPBACK, WEB_PORT) else WEB_PORT
 
 
-def _print_web(url: str | None) -> None:
-    if url:
-        base, question, token = url.partition("?")
-        print(f"mitmweb: {escape(url)}", flush=True)
+def _print_beside(operator: object, web: str | None) -> None:
+    if operator:
+        print(f"operator port: http://{operator}/readyz", flush=True)
+    if web:
+        base, question, token = web.partition("?")
+        print(f"mitmweb: {escape(web)}", flush=True)
         cockpit = f"{base.rstrip('/')}/tollkeeper{question}{token}"
         print(f"cockpit: {escape(cockpit)}", flush=True)
 
 
-def _log_to(at: Home, *, terminal: bool) -> None:
-    at.log.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    handlers: list[logging.Handler] = [
-        RotatingFileHandler(at.log, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
-    ]
-    at.log.chmod(0o600)
-    if terminal:
-        handlers.append(logging.StreamHandler(sys.stderr))
-    for handler in handlers:
-        handler.setFormatter(Escaping("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
-    logging.getLogger("tollkeeper").setLevel(logging.INFO)
+def _warn(listeners: Sequence[str]) -> None:
+    """What a proxy in the foreground says on the terminal by its log."""
+    for one in listeners:
+        if not Address.parse(one).is_loopback:
+            say(f"warning: {escape(EXPOSED % one)}.")
 
 
-def down() -> None:
-    """Stop the proxy."""
-    found = process.stop(state.made_home())
+def down(
+    now: Annotated[
+        bool, typer.Option("--now", help="Cut calls under way; they are booked as cut.")
+    ] = False,
+) -> None:
+    """Stop the proxy; calls under way get the time that `up --grace` gave them."""
+    found = process.stop(state.made_home(), now=now, progress=_told_calls)
     if found is None:
         say("No proxy runs.")
         return
     print(f"Stopped the proxy on {found.address} (pid {found.pid}).")
+
+
+def _told_calls(calls: int) -> None:
+    say(f"Waiting for {calls} call{'' if calls == 1 else 's'} under way.")
 
 
 def status(json_: Json = False) -> None:
@@ -134,10 +176,13 @@ def status(json_: Json = False) -> None:
     if found is not None:
         facts |= {
             "address": found.address,
+            "listeners": list(found.listeners),
+            "operator": found.operator,
             "pid": found.pid,
+            "shutting_down": found.closing is not None,
             "up_since_ns": found.started_ns,
             "uptime": span(now_ns() - found.started_ns),
-            "reachable": process.reachable(*_split(found.address)),
+            "reachable": all(_reachable(one) for one in found.addresses),
             "web": found.web,
         }
     facts["policy"] = str(state.policy_path(at))
@@ -148,9 +193,9 @@ def status(json_: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _split(address: str) -> tuple[str, int]:
-    host, _, port = address.rpartition(":")
-    return host.strip("[]"), int(port)
+def _reachable(address: str) -> bool:
+    one = Address.parse(address)
+    return process.reachable(one.host, one.port)
 
 
 def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
@@ -178,11 +223,13 @@ def logs(
     if not at.log.exists() and not follow:
         say("No log yet: the proxy has not run.")
         return
+    from tollkeeper_cli.log_format import readable
+
     for line in process.last_lines(at.log, lines):
-        print(line)
+        print(readable(line))
     if follow:
         for line in _new_lines(at.log):
-            print(line, flush=True)
+            print(readable(line), flush=True)
 
 
 def _new_lines(path: Path) -> Iterator[str]:
@@ -204,7 +251,7 @@ def _new_lines(path: Path) -> Iterator[str]:
                 data = file.read()
             position += len(data)
             *whole, rest = (rest + data.decode(errors="replace")).split("\n")
-            yield from (escape(line) for line in whole)
+            yield from whole
         time.sleep(_FOLLOW_SECONDS)
 
 

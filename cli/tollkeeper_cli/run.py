@@ -23,6 +23,7 @@ from tollkeeper.core.snapshot import AgentRecord, RunRecord
 from tollkeeper.domain import Limits, Window
 from tollkeeper.errors import LedgerError, UsageError
 from tollkeeper.home import Home
+from tollkeeper.proxy.addresses import LOOPBACK, Address
 from tollkeeper_cli import agent as agents
 from tollkeeper_cli import levels, process, reports, setup, state
 from tollkeeper_cli.lineage import Tree
@@ -118,12 +119,17 @@ def ensure_proxy(at: Home, *, port: int, policy: Path | None) -> process.Running
         ProxyError: When it does not start.
     """
     found = process.running(at)
+    if found is not None and found.closing is not None:
+        process.stop(at)
+        found = None
     if found is None:
         with process.starting(at):
             found = process.running(at)
             if found is None:
-                free = port if not process.reachable("127.0.0.1", port) else 0
-                found = process.start(at, host="127.0.0.1", port=free, web=False, policy=policy)
+                free = port if not process.reachable(LOOPBACK, port) else 0
+                found = process.start(
+                    at, listen=[Address(LOOPBACK, free)], web=False, policy=policy
+                )
                 say(f"tollkeeper: started a proxy on {found.address}; `tollkeeper down` stops it.")
                 return found
     if policy is not None and Path(found.policy).absolute() != policy.absolute():
@@ -173,7 +179,7 @@ def environment_for(
     """The environment of a program that goes through the proxy as the first of a lineage."""
     from tollkeeper.launch.environment import environment
 
-    address = proxy.address if proxy else f"127.0.0.1:{process.DEFAULT_PORT}"
+    address = proxy.address if proxy else f"{LOOPBACK}:{process.DEFAULT_PORT}"
     return environment(
         os.environ,
         proxy_url=f"http://{lineage[0]}:{token}@{address}",

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import json
-import logging
+import os
 import signal
 import socket
 from pathlib import Path
@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tollkeeper.home import Home
+from tollkeeper.proxy.processes import owner_name
 from tollkeeper_cli.process import running
-from tollkeeper_cli.proxy import Escaping
 
 from .conftest import Cli, Shell, until
 
@@ -111,14 +111,73 @@ def test_no_log_yet_is_said(cli: Cli, made: Home) -> None:
     assert cli("logs").err == "No log yet: the proxy has not run.\n"
 
 
-@pytest.mark.parametrize(
-    ("message", "line"),
-    [("x\x1b[2J\u202e", r"x\x1b[2J\u202e"), ("a\n2026 ERROR forged", "a\n    2026 ERROR forged")],
-)
-def test_nothing_logged_can_forge_a_line_or_move_the_cursor(message: str, line: str) -> None:
-    record = logging.LogRecord("x", logging.INFO, "x.py", 1, message, None, None)
+def test_listeners_and_operator_port_are_shown_while_it_runs(
+    cli: Cli, made: Home, shell: Shell
+) -> None:
+    words = ["--listen", "127.0.0.1:0", "--listen", "127.0.0.2:0", "--operator", "0"]
 
-    assert Escaping("%(message)s").format(record) == line
+    up = shell.run("up", "--detach", *words)
+
+    assert (up.code, up.err) == (0, "")
+    data = cli("status", "--json").data
+    assert [one.rpartition(":")[0] for one in data["listeners"]] == ["127.0.0.1", "127.0.0.2"]
+    assert data["reachable"] is True
+    assert data["shutting_down"] is False
+    assert f"Tollkeeper listens on {', '.join(data['listeners'])} (pid {data['pid']})." in up.out
+    assert f"operator port: http://{data['operator']}/readyz" in up.out
+
+
+def test_listener_for_other_machines_is_warned_of(made: Home, shell: Shell) -> None:
+    up = shell.run("up", "--detach", "--host", "0.0.0.0", "--port", "0")
+
+    assert up.code == 0
+    assert "warning: 0.0.0.0:" in up.err
+    assert "is reached from other machines" in up.err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--listen", "127.0.0.1:0", "--port", "1"], "--listen stands instead of"),
+        (["--listen", "127.0.0.1"], "Expected HOST:PORT"),
+        (["--operator", "x:y"], "Expected HOST:PORT"),
+        (["--grace", "soon"], "no duration"),
+        (["--log-format", "xml"], "log-format"),
+    ],
+)
+def test_words_that_make_no_sense_start_no_proxy(
+    cli: Cli, made: Home, words: list[str], told: str
+) -> None:
+    done = cli("up", *words)
+
+    assert done.code in (1, 2)
+    assert told in done.err
+
+
+def test_proxy_that_is_shutting_down_is_told_apart(cli: Cli, made: Home) -> None:
+    said = {"pid": os.getpid(), "port": 1, "owner": owner_name(), "closing": 2}
+    made.process.write_text(json.dumps(said))
+
+    assert cli("status", "--json").data["shutting_down"] is True
+    again = cli("up", "--detach")
+    assert again.code == 1
+    assert "shutting down: wait, or `tollkeeper down --now`" in again.err
+
+
+def test_log_of_json_lines_is_one_object_a_line_and_logs_shows_it_readably(
+    cli: Cli, made: Home, shell: Shell
+) -> None:
+    assert shell.run("up", "--detach", "--port", "0", "--log-format", "json").code == 0
+    made.policy.write_text("version: 1\nagnets: {}\n")
+    lines = until(lambda: made.log.read_text().splitlines())
+
+    [said] = [json.loads(line) for line in lines]
+    assert said["level"] == "error"
+    assert said["logger"] == "tollkeeper.proxy.policy_file"
+    assert "agnets" in said["message"]
+    shown = cli("logs").lines
+    assert shown[0].startswith(f"{said['ts']} ERROR The policy was not reloaded")
+    assert shown[1].startswith("    ")
 
 
 def test_script_prints_the_addon_for_a_mitmproxy_of_ones_own(cli: Cli) -> None:

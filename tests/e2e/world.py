@@ -34,6 +34,7 @@ CLIENT = Path(__file__).with_name("raw_client.py")
 
 SERVE = (
     "from tollkeeper.home import Home; from tollkeeper.proxy.serve import serve;"
+    "from tollkeeper.proxy.addresses import Address;"
     "import sys, logging; logging.basicConfig(level=logging.INFO);"
     "sys.exit(serve(Home.default(), port=0, announce=lambda at: print(at.port, flush=True)))"
 )
@@ -110,11 +111,11 @@ class World:
         self.tokens[name] = token
         return token
 
-    def proxy(self, **environment: str) -> Proxy:
-        """Start a proxy on this installation."""
+    def proxy(self, options: str = "", **environment: str) -> Proxy:
+        """Start a proxy on this installation; ``options`` are more arguments of ``serve``."""
         log = self.folder / f"proxy-{len(self.proxies)}.log"
         process = subprocess.Popen(
-            [sys.executable, "-c", SERVE],
+            [sys.executable, "-c", SERVE.replace("port=0", f"port=0{options and ', '}{options}")],
             stdout=subprocess.PIPE,
             stderr=log.open("w"),
             text=True,

@@ -25,7 +25,10 @@ from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.enforcer import Enforcer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
-from tollkeeper.proxy.serve import Announcer, our_addons
+from tollkeeper.proxy.process_file import ProcessFile
+from tollkeeper.proxy.serve import our_addons
+from tollkeeper.proxy.serving import Announcer, Serving
+from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust
 
 STREAM = {
@@ -65,6 +68,7 @@ CANNOT_LET_TRAFFIC_PASS = {
     ("Housekeeping", "done"): "the proxy has stopped",
     ("Trust", "tls_start_server"): "without it the handshake fails",
     ("Announcer", "running"): "an error at the start ends the proxy",
+    ("Upstream", "http_connect_upstream"): "without it the upstream proxy refuses",
 }
 
 
@@ -73,11 +77,15 @@ def hooks_of(addon: object) -> list[str]:
     return [name for name in names if callable(getattr(addon, name, None))]
 
 
+def nothing_asked_for(station: Station) -> Serving:
+    return Serving(station, (), None, None, 0, lambda listening: None)
+
+
 def test_every_hook_of_ours_has_its_guard_or_a_reason(house: House) -> None:
     addons = [
         *our_addons(house.station),
         Trust(house.station),
-        Announcer(house.station, house.home.policy, lambda at: None),
+        Announcer(house.station, ProcessFile(house.home), nothing_asked_for(house.station)),
     ]
     unexplained = []
     for addon in addons:

@@ -16,7 +16,7 @@ from e2e.world import World, statuses, wait
 from proxy.web import HOLD_ALL, Web
 from tollkeeper.errors import LedgerError, PolicyError, UsageError
 from tollkeeper.home import Home
-from tollkeeper.proxy.serve import remove_process_file, serve, station_for, write_process_file
+from tollkeeper.proxy.serve import serve, station_for
 
 HOURGLASS, NO_ENTRY = "\N{HOURGLASS}", "\N{NO ENTRY SIGN}"
 """What mitmweb shows for the markers that we set."""
@@ -46,22 +46,6 @@ def test_ledger_that_is_none_starts_no_proxy(tmp_path: Path) -> None:
 
     with pytest.raises(LedgerError, match="damaged"):
         station_for(home, None)
-
-
-def test_process_file_is_written_whole_for_its_owner_alone_and_removed_by_him(
-    tmp_path: Path,
-) -> None:
-    home = Home(tmp_path)
-    write_process_file(home, {"pid": os.getpid(), "port": 1})
-    assert home.process.stat().st_mode & 0o777 == 0o600
-    assert json.loads(home.process.read_text())["port"] == 1
-
-    remove_process_file(home)
-    assert not home.process.exists()
-
-    write_process_file(home, {"pid": 1})
-    remove_process_file(home)
-    assert home.process.exists()
 
 
 def test_stopped_proxy_ends_well_and_removes_its_process_file(world: World) -> None:

@@ -71,6 +71,7 @@ def compile_policy(entry: PolicyEntry, digest: str, folder: Path) -> Policy:
         refusals=_frozen({code: _frozen(by) for code, by in entry.refusals.items()}),
         durability=entry.durability,
         upstream_proxy=entry.upstream.proxy,
+        upstream_credentials=_key(entry.upstream.credentials, folder),
         upstream_trust=_path(entry.upstream.trust, folder),
         body_limit_bytes=entry.body_limit,
     )
@@ -103,7 +104,7 @@ def _provider(name: str, entry: ProviderEntry, folder: Path) -> Provider:
     return replace(
         base,
         hosts=tuple(dict.fromkeys((*base.hosts, *(entry.hosts or ())))),
-        key=_key(entry.key, folder) if entry.key else None,
+        key=_key(entry.key, folder),
         connect_to=entry.connect_to,
         trust=_path(entry.trust, folder),
         prices={glob: _price(price) for glob, price in (entry.prices or {}).items()},
@@ -111,8 +112,8 @@ def _provider(name: str, entry: ProviderEntry, folder: Path) -> Provider:
     )
 
 
-def _key(entry: KeyEntry, folder: Path) -> KeySource:
-    return KeySource(env=entry.env, file=_path(entry.file, folder))
+def _key(entry: KeyEntry | None, folder: Path) -> KeySource | None:
+    return KeySource(env=entry.env, file=_path(entry.file, folder)) if entry else None
 
 
 def _price(entry: PriceEntry) -> Mapping[str, int]:

@@ -388,4 +388,9 @@ def shown(value: object) -> str:
 def harmless(message: str) -> str:
     """A message without control characters and without anything that looks like a secret."""
     clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
-    return _SECRET.sub("(a secret)", clean)
+    return without_secrets(clean)
+
+
+def without_secrets(text: str) -> str:
+    """A text in which whatever looks like a key is replaced."""
+    return _SECRET.sub("(a secret)", text)

@@ -37,7 +37,7 @@ type Api = Literal["openai", "anthropic", "gemini"]
 
 
 class KeyEntry(Strict):
-    """Where a provider's real key is read from at each use; exactly one of the two."""
+    """Where a secret, as a provider's real key, is read from at each use; exactly one of the two."""
 
     env: Env | None = None
     """The name of an environment variable of the proxy."""
@@ -364,7 +364,9 @@ class UpstreamEntry(Strict):
     """How the proxy itself gets out."""
 
     proxy: Proxy | None = None
-    """Another proxy to go through."""
+    """Another proxy to go through; a change is in force after the next start."""
+    credentials: KeyEntry | None = None
+    """Where USER:PASSWORD for that proxy is read from at each use."""
     trust: Text | None = None
     """A PEM file with an extra trust root for all hosts, relative to the policy's folder."""
 

@@ -12,7 +12,7 @@ import re2
 from tollkeeper import facts
 from tollkeeper.policy.compile import resolve_path
 from tollkeeper.policy.document import Node
-from tollkeeper.policy.model import OtherHostsEntry, PolicyEntry, ProviderEntry
+from tollkeeper.policy.model import KeyEntry, OtherHostsEntry, PolicyEntry, ProviderEntry
 from tollkeeper.policy.problems import Report, Steps, suggestion
 
 _MAX_PEM_BYTES = 4 * 1024 * 1024
@@ -66,6 +66,10 @@ def check_sources(checked: Checked) -> None:
         _provider(checked, name, entry)
     _hosts_once(checked)
     _other_hosts(checked, checked.entry.other_hosts)
+    if checked.entry.upstream.credentials is not None:
+        _key(checked, checked.entry.upstream.credentials, ("upstream", "credentials"))
+        if checked.entry.upstream.proxy is None:
+            checked.error("credentials need the proxy that they are for", "upstream", "credentials")
     if checked.entry.upstream.trust:
         _pem(checked, checked.entry.upstream.trust, "upstream", "trust")
 
@@ -99,23 +103,21 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
             key=True,
         )
     if entry.key is not None:
-        _key(checked, name, entry)
+        _key(checked, entry.key, (*way, "key"))
     if entry.trust:
         _pem(checked, entry.trust, *way, "trust")
 
 
-def _key(checked: Checked, name: str, entry: ProviderEntry) -> None:
-    assert entry.key is not None
-    way: Steps = ("providers", name, "key")
-    if (entry.key.env is None) == (entry.key.file is None):
+def _key(checked: Checked, entry: KeyEntry, way: Steps) -> None:
+    if (entry.env is None) == (entry.file is None):
         if not any(checked.written.at(*way, one) for one in ("env", "file")):
             checked.error("expected {env: NAME} or {file: PATH}, found neither", *way)
-        elif entry.key.env is not None:
+        elif entry.env is not None:
             checked.error("expected either env or file, found both", *way)
         return
-    if entry.key.file is None:
+    if entry.file is None:
         return
-    path = resolve_path(entry.key.file, checked.folder)
+    path = resolve_path(entry.file, checked.folder)
     try:
         status = path.stat()
     except OSError as e:

@@ -168,7 +168,10 @@ def _address(value: Any) -> tuple[str, int]:
 
 def _proxy(value: str) -> str:
     if "@" in value:
-        raise advice("a proxy with a password in its URL is not read; name one that needs none")
+        raise advice(
+            "a password does not stand in a policy: put USER:PASSWORD where upstream.credentials says, "
+            "{env: NAME} or {file: PATH}"
+        )
     found = _PROXY.fullmatch(value)
     if found is None:
         raise expected("a proxy's URL like http://proxy.corp.example:3128")

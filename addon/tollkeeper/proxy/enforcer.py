@@ -74,7 +74,7 @@ class Enforcer:
         if caller.provider is not None and is_websocket(headers):
             flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
             return
-        reason = caller.refused or objection(flow, caller, headers)
+        reason = self.station.shut or caller.refused or objection(flow, caller, headers)
         if reason is not None:
             self.station.turned_away[reason.code] += 1
             self.refuse(flow, passage, reason)
@@ -253,7 +253,8 @@ class Enforcer:
             status=status,
         )
         flow.response = http.Response.make(made.status, made.body, dict(made.headers))
-        if reason.code is Code.APPROVAL_PENDING and facts.retry_joins(passage.family):
+        joins = reason.code is Code.APPROVAL_PENDING and facts.retry_joins(passage.family)
+        if joins or reason is self.station.shut:
             flow.response.headers["x-should-retry"] = "true"
         disclose.refused(flow, passage.caller, passage.call, reason, admission)
 

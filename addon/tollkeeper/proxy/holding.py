@@ -44,7 +44,8 @@ class Holding:
         try:
             wake = await self.room.wait(admission.approval.id, flow, seconds)
         finally:
-            if wake is Wake.WINDOW and stream is not None:
+            closing = self.room.station.shut is not None
+            if wake is Wake.WINDOW and stream is not None and not closing:
                 stream.wait_on(partial(in_events, dialect_of(flow, passage)))
             elif wake is not Wake.DECIDED:
                 await self.books.let_go(admission.id)

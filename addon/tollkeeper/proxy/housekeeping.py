@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from tollkeeper.errors import LedgerError
-from tollkeeper.ledger.spool import take_in
+from tollkeeper.ledger.spool import append, take_in
 from tollkeeper.proxy.connections import Connections
 from tollkeeper.proxy.policy_file import LOOK_SECONDS as POLICY_SECONDS
 from tollkeeper.proxy.processes import is_alive
@@ -50,10 +50,16 @@ class Housekeeping:
         self.every(CHECKPOINT_SECONDS, self.checkpoint)
 
     async def done(self) -> None:
-        """Stop; what is in flight is recovered by the next process or booked by its lease."""
+        """Stop, and write down what is only in memory.
+
+        What is still in flight is recovered by the next process or booked by its lease.
+        """
         self.stopped = True
-        for task in self.tasks:
+        tasks = list(self.tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.record_turned_away()
 
     def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do something again and again; whatever breaks is met again later, and never ends it."""
@@ -80,6 +86,7 @@ class Housekeeping:
         """Say that this process lives."""
         station = self.station
         await station.write(lambda: station.ledger.take_lease(station.owner, station.now_ns()))
+        station.written_ns = station.now_ns()
 
     async def recover(self) -> None:
         """Take in the spool, then book what dead processes left and the spool did not settle."""
@@ -106,6 +113,8 @@ class Housekeeping:
         data = {"digest": file.policy.digest, "mode": str(file.policy.mode)}
         if file.broken:
             data["problem"] = file.broken[:2000]
+        elif file.policy.upstream_proxy != station.upstream_proxy:
+            log.warning("The new upstream.proxy is in force after the next start")
         await station.write(
             lambda: station.ledger.record(kind, station.owner, data, station.now_ns())
         )
@@ -122,11 +131,23 @@ class Housekeeping:
         """Drop what no longer matters; write down who was turned away."""
         station = self.station
         await station.write(lambda: station.ledger.tidy(station.now_ns()))
+        await self.record_turned_away()
+
+    async def record_turned_away(self) -> None:
+        """One record of all refusals before a principal was known; the spool takes it if need be."""
+        station = self.station
         turned_away = dict(station.turned_away)
-        if turned_away:
-            station.turned_away.clear()
+        if not turned_away:
+            return
+        station.turned_away.clear()
+        now_ns = station.now_ns()
+        try:
             await station.write(
-                lambda: station.ledger.record(
-                    "turned_away", station.owner, turned_away, station.now_ns()
-                )
+                lambda: station.ledger.record("turned_away", station.owner, turned_away, now_ns)
             )
+        except LedgerError:
+            record = {"kind": "turned_away", "actor": station.owner, "data": turned_away}
+            append(station.spool, record, now_ns)
+        except asyncio.CancelledError:
+            station.turned_away.update(turned_away)  # ``done`` writes them
+            raise

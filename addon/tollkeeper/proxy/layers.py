@@ -68,6 +68,12 @@ class WatchedQueue(deque[events.Event]):
             self.wake()
 
 
+def under_way() -> int:
+    """How many requests are neither answered nor broken off; an open tunnel is none by itself."""
+    flows = [stream.flow for stream in list(STREAMS.values())]
+    return sum(flow.live and flow.request.method != "CONNECT" for flow in flows)
+
+
 def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:
     """Call ``wake`` as soon as the client of a flow is gone whose hook is running."""
     stream = STREAMS.get(flow.id)

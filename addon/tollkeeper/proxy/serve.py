@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import os
 import signal
 import socket
 import sys
 import threading
-import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +24,6 @@ from mitmproxy.addons import (
     proxyserver,
     tlsconfig,
     update_alt_svc,
-    upstream_auth,
 )
 
 from tollkeeper.errors import PolicyError, UsageError
@@ -36,7 +31,9 @@ from tollkeeper.home import Home
 from tollkeeper.launch.ca import ensure_ca
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.proxy import cockpit, inspector
+from tollkeeper.proxy.addresses import Address
 from tollkeeper.proxy.answering import Answering
+from tollkeeper.proxy.closing import GRACE_SECONDS, Closing
 from tollkeeper.proxy.connections import Connections
 from tollkeeper.proxy.dispatch import CachedDispatch
 from tollkeeper.proxy.doorkeeper import Doorkeeper
@@ -45,11 +42,14 @@ from tollkeeper.proxy.housekeeping import Housekeeping
 from tollkeeper.proxy.locks import LOCKED, Locks
 from tollkeeper.proxy.outgoing import Outgoing
 from tollkeeper.proxy.policy_file import PolicyFile
+from tollkeeper.proxy.process_file import ProcessFile
 from tollkeeper.proxy.processes import owner_name
 from tollkeeper.proxy.pruning import Pruning
-from tollkeeper.proxy.quick import QuickOptions, look_less_for_garbage, skip_debug_checks
+from tollkeeper.proxy.quick import QuickOptions, skip_debug_checks
+from tollkeeper.proxy.serving import Announcer, Listening, Serving
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
+from tollkeeper.proxy.upstream import Upstream
 from tollkeeper.proxy.waiting_room import WaitingRoom
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ SWITCH_SECONDS = 0.001
 """Python's thread switch interval: housekeeping threads may not hold the event loop up for 5 ms."""
 
 WEB_ADDONS_REMOVED = (
+    "upstreamauth",
     "scriptloader",
     "clientplayback",
     "serverplayback",
@@ -114,15 +115,6 @@ WEB_EVENTS = 1_000
 """Lines of the log that mitmweb keeps; the log file keeps more."""
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Where a running proxy is reached."""
-
-    host: str
-    port: int
-    web_url: str | None
-
-
 def station_for(home: Home, policy: Path | None) -> Station:
     """Open the ledger and the policy.
 
@@ -144,7 +136,10 @@ def station_for(home: Home, policy: Path | None) -> Station:
         busy_timeout_ms=0,
         durability=policy_file.policy.durability,
     )
-    return Station(home=home, ledger=ledger, policy_file=policy_file, owner=owner)
+    proxy = policy_file.policy.upstream_proxy
+    return Station(
+        home=home, ledger=ledger, policy_file=policy_file, owner=owner, upstream_proxy=proxy
+    )
 
 
 def our_addons(
@@ -154,24 +149,27 @@ def our_addons(
     outgoing, doorkeeper = Outgoing(), Doorkeeper(station)
     room = WaitingRoom(station) if room is None else room  # an empty one is false
     connections = Connections(station, doorkeeper)
+    upstream = Upstream(station, outgoing.dress)
     return [
         locks or Locks(),
         connections,
         doorkeeper,
-        Tunnels(station, outgoing.dress),
+        Tunnels(station, upstream.dress),
+        upstream,
         Enforcer(station, doorkeeper, outgoing, room),
         Housekeeping(station, room, connections),
     ]
 
 
-def make_options(station: Station, host: str, port: int) -> options.Options:
+def make_options(station: Station, listen: Sequence[Address]) -> options.Options:
     """mitmproxy's options as a governed proxy needs them."""
     policy = station.policy_file.policy
+    mode = f"upstream:{station.upstream_proxy}" if station.upstream_proxy else "regular"
     return QuickOptions(
-        listen_host=host,
-        listen_port=port,
+        listen_host=listen[0].host,
+        listen_port=listen[0].port,
         confdir=str(station.home.ca),
-        mode=[f"upstream:{policy.upstream_proxy}" if policy.upstream_proxy else "regular"],
+        mode=[f"{mode}@{one.host}:{one.port}" for one in listen],
         ssl_verify_upstream_trusted_ca=(
             merged_roots(policy.upstream_trust) if policy.upstream_trust else None
         ),
@@ -200,7 +198,6 @@ def headless(made: options.Options, station: Station) -> master.Master:
         next_layer.NextLayer(),
         tlsconfig.TlsConfig(),
         Trust(station),
-        upstream_auth.UpstreamAuth(),
         update_alt_svc.UpdateAltSvc(),
         errorcheck.ErrorCheck(),
     )
@@ -271,69 +268,13 @@ def insert_before(made_master: master.Master, name: str, ours: list[Any]) -> Non
     ]
 
 
-class Announcer:
-    """Says that the proxy listens: to its caller, and in the process file."""
-
-    def __init__(
-        self, station: Station, policy: Path, announce: Callable[[Listening], None]
-    ) -> None:
-        """Keep what to say."""
-        self.station, self.policy, self.announce = station, policy, announce
-
-    def running(self) -> None:
-        """The listeners are open."""
-        from mitmproxy import ctx
-
-        host, port = ctx.master.addons.get("proxyserver").listen_addrs()[0][:2]
-        web_url = getattr(ctx.master, "web_url", None)
-        write_process_file(
-            self.station.home,
-            {
-                "pid": os.getpid(),
-                "host": host,
-                "port": port,
-                "web": web_url,
-                "policy": str(self.policy),
-                "digest": self.station.policy_file.policy.digest,
-                "started_ns": time.time_ns(),
-                "owner": self.station.owner,
-            },
-        )
-        look_less_for_garbage()
-        self.announce(Listening(host, port, web_url))
-
-
-def write_process_file(home: Home, data: dict[str, Any]) -> None:
-    """Write it whole or not at all: others wait for it."""
-    temporary = home.process.with_suffix(f".{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump(data, file)
-    temporary.replace(home.process)
-
-
-def remove_process_file(home: Home) -> None:
-    """Remove it if it is still ours."""
-    try:
-        ours = json.loads(home.process.read_text())["pid"] == os.getpid()
-    except (OSError, ValueError, KeyError):
-        return
-    if ours:
-        home.process.unlink(missing_ok=True)
-
-
-async def run(
-    station: Station,
-    *,
-    host: str,
-    port: int,
-    web: int | None,
-    announce: Callable[[Listening], None],
-) -> None:
+async def run(station: Station, serving: Serving) -> None:
     """Run one proxy until it is told to stop."""
-    made = make_options(station, host, port)
+    made = make_options(station, serving.listen)
+    web = serving.web
     made_master = headless(made, station) if web is None else with_web(made, station, web)
-    made_master.addons.add(Announcer(station, station.policy_file.path, announce))
+    file = ProcessFile(station.home)
+    made_master.addons.add(Announcer(station, file, serving))
     settle_options(made, station)
     CachedDispatch.install(made_master.addons)
     policy = station.policy_file.policy
@@ -341,14 +282,19 @@ async def run(
     await station.write(
         lambda: station.ledger.record("policy_loaded", station.owner, loaded, station.now_ns())
     )
+    closing = Closing(
+        station, made_master, serving.grace_seconds, lambda calls: file.say(closing=calls)
+    )
     if threading.current_thread() is threading.main_thread():
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, made_master.shutdown)
+            loop.add_signal_handler(number, closing.told)
     try:
         await made_master.run()
+        await station.writer.idle()
     finally:
-        remove_process_file(station.home)
+        await serving.close()
+        file.remove()
         station.ledger.close()
 
 
@@ -357,15 +303,21 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8080,
+    listen: Sequence[Address] = (),
     policy: Path | None = None,
     web: int | None = None,
+    operator: Address | None = None,
+    grace_seconds: float = GRACE_SECONDS,
     announce: Callable[[Listening], None] = lambda listening: None,
 ) -> int:
     """Run the proxy in the foreground of this process; returns its exit code.
 
     Args:
         port: 0 takes a free one.
+        listen: Where to listen instead of ``host`` and ``port``.
         web: mitmweb's port (0 takes a free one), or None for no mitmweb.
+        operator: Where health and figures are served, or None for nowhere.
+        grace_seconds: What calls under way get when it is told to stop.
         announce: Called once, when connections are accepted.
 
     Raises:
@@ -375,8 +327,11 @@ def serve(
     sys.setswitchinterval(SWITCH_SECONDS)
     skip_debug_checks()
     station = station_for(home, policy)
+    serving = Serving(
+        station, tuple(listen) or (Address(host, port),), web, operator, grace_seconds, announce
+    )
     try:
-        asyncio.run(run(station, host=host, port=port, web=web, announce=announce))
+        asyncio.run(run(station, serving))
     except exceptions.OptionsError as error:
         raise UsageError(str(error)) from error
     except SystemExit as stopped:

@@ -57,6 +57,14 @@ class Station:
     writer: Writer = field(init=False)
     turned_away: Counter[str] = field(default_factory=Counter)
     """Refusals before a principal was known, by cause; housekeeping records them in one go."""
+    upstream_proxy: str | None = None
+    """The proxy to go through, as the policy named it at the start: mitmproxy keeps to that."""
+    own_ports: frozenset[int] = frozenset()
+    """Ports of this machine on which this process serves its operator; nobody is led there."""
+    shut: Reason | None = None
+    """Why no new call is taken, once the proxy ends."""
+    written_ns: int = 0
+    """When the ledger last took a write of housekeeping, which writes every few seconds."""
 
     def __post_init__(self) -> None:
         self.writer = Writer(self.ledger)

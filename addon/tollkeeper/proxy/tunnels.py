@@ -134,7 +134,7 @@ class Tunnels:
         if asked is None or facts.is_house(facts.normalise_host(asked[0]) or ""):
             data.server.error = f"{facts.HOUSE} is the proxy itself: nothing of it is forwarded."
             return
-        upstream = self.station.policy_file.policy.upstream_proxy
+        upstream = self.station.upstream_proxy
         chained = upstream and asked == server_spec.parse(upstream, "http")[1]
         if data.server.via is not None or chained:  # the owner's own proxy resolves and dials
             data.server.error = None
@@ -147,6 +147,8 @@ class Tunnels:
         else:
             owned = provider is not None and provider.name not in facts.providers()
             dial, data.server.error = await self.resolve(host, port, private=owned)
+        if data.server.error is None and dial[1] in self.station.own_ports and is_here(dial[0]):
+            data.server.error = f"{host} leads to this proxy's operator port."
         if data.server.error is None:
             self.names[data.server.id] = (host, port)
             data.server.address = dial
@@ -224,6 +226,17 @@ def is_private(address: str) -> bool:
     ip = ipaddress.ip_address(address.partition("%")[0])
     mapped = getattr(ip, "ipv4_mapped", None)
     return not (mapped or ip).is_global or ip.is_multicast
+
+
+def is_here(address: str) -> bool:
+    """Whether an address is one of this machine's: only those can be bound to."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((address, 0))
+        except OSError:
+            return False
+    return True
 
 
 def trusting_context(provider: Provider, upstream_trust: str | None) -> SSL.Context:

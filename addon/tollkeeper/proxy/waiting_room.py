@@ -47,14 +47,17 @@ class WaitingRoom:
         """Called when a flow begins to wait; mitmweb learns of a flow only what it is told."""
 
     async def wait(self, approval: str, flow: http.HTTPFlow, seconds: float) -> Wake:
-        """Hold one flow until its approval is decided, its window ends or its client leaves."""
+        """Hold one flow until its approval is decided, its window ends or its client leaves.
+
+        A proxy that ends gives no window.
+        """
         future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
         self.waiting[approval][future] = flow
         when_client_leaves(flow, waker(future, Wake.GONE))
         self.look_after()
         self.show(flow)
         try:
-            async with asyncio.timeout(max(seconds, 0)):
+            async with asyncio.timeout(max(seconds, 0) if self.station.shut is None else 0):
                 return await future
         except TimeoutError:
             return Wake.WINDOW
@@ -86,6 +89,8 @@ class WaitingRoom:
         while self.waiting:
             self.wake_killed()
             unread = self.look_if_changed(unread=unread)
+            if self.station.shut is not None:
+                self.wake_all(Wake.WINDOW)
             await asyncio.sleep(LOOK_SECONDS)
 
     def wake_killed(self) -> None:
@@ -94,6 +99,12 @@ class WaitingRoom:
             for future, flow in futures.items():
                 if flow.error is not None:
                     waker(future, Wake.GONE)()
+
+    def wake_all(self, why: Wake) -> None:
+        """Let nobody wait any more whom a verdict has not reached."""
+        for futures in self.waiting.values():
+            for future in futures:
+                waker(future, why)()
 
     def look_if_changed(self, *, unread: bool) -> bool:
         """One round of looking; whether something remains to be read."""

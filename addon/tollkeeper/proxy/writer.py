@@ -62,6 +62,11 @@ class Writer:
         result: T = await wish.answer
         return result
 
+    async def idle(self) -> None:
+        """Wait until nothing is wanted any more; every wish ends, at the latest by its patience."""
+        while self.wishes:
+            await asyncio.wait([wish.answer for wish in self.wishes])
+
     def write_group(self) -> None:
         """Write what is wanted now; what comes meanwhile is written next time."""
         self.called = False
