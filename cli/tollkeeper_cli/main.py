@@ -19,6 +19,7 @@ from tollkeeper_cli import (
     audit,
     budget,
     demo,
+    deploy,
     doctor,
     metrics,
     model,
@@ -31,7 +32,19 @@ from tollkeeper_cli import (
 from tollkeeper_cli.output import escape, paint, say
 
 SECTIONS: Final = {
-    "Start": ("demo", "init", "run", "env", "up", "down", "status", "logs", "doctor", "script"),
+    "Start": (
+        "demo",
+        "init",
+        "run",
+        "env",
+        "up",
+        "down",
+        "status",
+        "logs",
+        "doctor",
+        "deploy",
+        "script",
+    ),
     "Agents and money": ("agent", "budget", "model"),
     "Held calls": ("approval", "approve", "reject"),
     "Rules": ("policy",),
@@ -105,7 +118,7 @@ def tollkeeper(
 
 for command in (
     demo.demo, setup.init, run.env, proxy.up, proxy.down, proxy.status, proxy.logs, proxy.script,
-    doctor.doctor, approval.approve, approval.reject, metrics.metrics,
+    doctor.doctor, deploy.deploy, approval.approve, approval.reject, metrics.metrics,
 ):  # fmt: skip
     app.command()(command)
 app.command(context_settings={"allow_interspersed_args": False})(run.run)

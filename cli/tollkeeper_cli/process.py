@@ -71,7 +71,10 @@ class ProxyError(TollkeeperError):
 
 
 def running(home: Home) -> Running | None:
-    """The proxy of this state folder, or None; a file left by a killed one is not believed."""
+    """The proxy of this state folder, or None; a file left by a killed one is not believed.
+
+    Neither is one from another host: a new container finds its volume with what the last one left.
+    """
     try:
         data: dict[str, Any] = json.loads(home.process.read_text())
         found = Running(
@@ -90,7 +93,11 @@ def running(home: Home) -> Running | None:
     except (OSError, ValueError, KeyError, TypeError):
         return None
     owner = str(data.get("owner") or "")
-    alive = is_alive(owner) if owner.count("/") >= 2 else _exists(found.pid)
+    if owner.count("/") >= 2:
+        here = owner.rsplit("/", 2)[0] == socket.gethostname()
+        alive = here and is_alive(owner)
+    else:
+        alive = _exists(found.pid)
     return found if alive else None
 
 

@@ -171,16 +171,17 @@ def test_lease_is_kept_while_calls_finish(world: World) -> None:
     assert json.loads(world.home.process.read_text())["port"] == second.port
 
 
-def test_down_tells_what_it_waits_for_and_now_waits_no_longer(world: World) -> None:
+def test_down_tells_what_it_waits_for_and_now_waits_no_longer(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.agent()
     proxy = world.proxy("grace_seconds=3600")
     client = under_way(world, proxy, "[sim tokens=5 stall=2]")
     told: list[int] = []
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(process, "STOP_SECONDS", 2.0 - 3600)
-        with pytest.raises(ProxyError, match="still runs"):
-            process.stop(world.home, progress=told.append)
+    monkeypatch.setattr(process, "STOP_SECONDS", 2.0 - 3600)
+    with pytest.raises(ProxyError, match="still runs"):
+        process.stop(world.home, progress=told.append)
 
     assert told == [1]
     assert process.stop(world.home, now=True) is not None

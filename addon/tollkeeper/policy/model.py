@@ -361,12 +361,10 @@ class ExampleEntry(Strict):
 
 
 class UpstreamEntry(Strict):
-    """How the proxy itself gets out."""
+    """How the proxy itself gets out: through another proxy, with USER:PASSWORD from elsewhere."""
 
     proxy: Proxy | None = None
-    """Another proxy to go through; a change is in force after the next start."""
     credentials: KeyEntry | None = None
-    """Where USER:PASSWORD for that proxy is read from at each use."""
     trust: Text | None = None
     """A PEM file with an extra trust root for all hosts, relative to the policy's folder."""
 
