@@ -111,7 +111,7 @@ def command_lines() -> list[str]:
             found += re.findall(r"\$\(tollkeeper ([^)]*)\)", line)
             typed = re.match(r"\s*(?:\$ )?(?:.*&& )?(?:uv run )?tollkeeper (.*)", line)
             if typed and (kind == "sh" or line.lstrip().startswith("$ ")):
-                found.append(typed[1])
+                found.append(typed[1].partition(" > ")[0])
     found += re.findall(r"`tollkeeper ([^`$]+)`", PROSE)
     found += re.findall(r"\$\(tollkeeper ([^)`]*)\)", PROSE)
     return list(dict.fromkeys(found))

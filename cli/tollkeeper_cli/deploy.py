@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final
 
 import typer
 
@@ -17,14 +17,15 @@ RECIPES: Final = {
 
 def deploy(
     recipe: Annotated[
-        Literal["container", "compose", "systemd", "kubernetes"],
-        typer.Argument(metavar="RECIPE", help="container, compose, systemd or kubernetes."),
+        str, typer.Argument(metavar="RECIPE", help="container, compose, systemd or kubernetes.")
     ],
 ) -> None:
     """Print a recipe: container, compose, systemd or kubernetes.
 
     Each says at its top for whom it is and how to use it.
     """
+    if recipe not in RECIPES:
+        raise typer.BadParameter(f"{recipe!r} is no recipe; there are {', '.join(RECIPES)}")
     print(text_of(recipe), end="")
 
 

@@ -153,7 +153,10 @@ def down(
         bool, typer.Option("--now", help="Cut calls under way; they are booked as cut.")
     ] = False,
 ) -> None:
-    """Stop the proxy; calls under way get the time that `up --grace` gave them."""
+    """Stop the proxy when calls under way are done.
+
+    They get the time that `up --grace` gave them.
+    """
     found = process.stop(state.made_home(), now=now, progress=_told_calls)
     if found is None:
         say("No proxy runs.")
