@@ -80,6 +80,13 @@ def test_what_a_killed_proxy_left_is_not_believed(cli: Cli, made: Home) -> None:
     assert cli("down").err == "No proxy runs.\n"
 
 
+def test_what_a_container_before_this_one_left_is_not_believed(cli: Cli, made: Home) -> None:
+    said = {"pid": 1, "port": 8080, "host": "0.0.0.0", "owner": "other-container/1/77"}
+    made.process.write_text(json.dumps(said))
+
+    assert cli("status", "--json").data["running"] is False
+
+
 def test_logs_show_the_end_escaped(cli: Cli, made: Home) -> None:
     made.log.write_text("one\ntwo \x1b[31m\nthree\n")
 

@@ -151,3 +151,25 @@ def test_live_calls_are_never_recovered(house: House) -> None:
 
     asyncio.run(house.give(flow, answered()))
     assert house.calls()[0]["basis"] == "measured"
+
+
+def test_who_was_turned_away_is_recorded_once_at_the_end(house: House, hasty: None) -> None:
+    async def story() -> None:
+        keeper = keeping(house)
+        await keeper.running()
+        house.station.turned_away["no credentials"] += 2
+        await keeper.done()
+
+    run(story())
+
+    told = [row["data"] for row in house.ledger().audit(limit=100) if row["kind"] == "turned_away"]
+    assert told == [{"no credentials": 2}]
+
+
+def test_who_was_turned_away_goes_to_the_spool_when_the_ledger_is_gone(house: House) -> None:
+    house.station.turned_away["no credentials"] += 2
+    house.station.ledger.close()
+
+    run(keeping(house).record_turned_away())
+
+    assert house.kinds()[-1] == "turned_away"

@@ -248,3 +248,13 @@ def test_agent_is_not_led_to_the_operator_port(operator: Operator, name: str) ->
         answer = through(operator, lines)
         assert answer.split()[1] in (b"403", b"502", b"400"), answer
         assert b"ok\n" not in answer
+
+
+def test_not_even_a_providers_own_address_leads_to_the_operator_port(operator: Operator) -> None:
+    operator.world.policy({"providers": {"openai": {"connect_to": operator.address}}})
+    wait(lambda: "Policy reloaded" in operator.proxy.log.read_text())
+
+    [answer] = operator.world.calls(operator.proxy)
+
+    assert answer["status"] == 502
+    assert b"operator port" in answer["body"]

@@ -106,3 +106,16 @@ def test_idle_writer_has_nothing_scheduled(house: House) -> None:
 
     assert house.station.writer.wishes == []
     assert not house.station.writer.called
+
+
+def test_idle_is_when_everything_that_was_wanted_is_written(house: House) -> None:
+    async def story() -> list[str]:
+        write = house.station.writer.write
+        wanted = [asyncio.create_task(write(noted(house, f"{i:03}"))) for i in range(100)]
+        await asyncio.sleep(0)
+        await house.station.writer.idle()
+        written = actors(house)
+        await asyncio.gather(*wanted)
+        return written
+
+    assert run(story()) == [f"{i:03}" for i in range(100)]

@@ -74,11 +74,11 @@ class Closing:
             calls = under_way()
             self.progress(calls)
             if calls:
-                log.info("Shutting down: %d calls get %g s", calls, self.grace_seconds)
+                log.info("Shutting down; %d under way, which get %g s", calls, self.grace_seconds)
             await self.until_done(self.grace_seconds)
             left = under_way()
             if left:
-                log.warning("%d calls were cut and are booked as cut", left)
+                log.warning("Cut after that time, and booked as cut: %d", left)
             self.cut(server)
             self.hurried = False
             await self.until_done(CUT_SECONDS)
