@@ -13,6 +13,7 @@ from mitmproxy import exceptions, master, options
 from mitmproxy.tools.web.master import WebMaster
 
 from proxy.house import House
+from tollkeeper.proxy.addresses import Address
 from tollkeeper.proxy.locks import DISPLAY, LOCKED, Locks
 from tollkeeper.proxy.serve import (
     WEB_ADDONS_REMOVED,
@@ -28,7 +29,7 @@ def within[T](house: House, look: Callable[[master.Master], T], *, web: bool = T
     """Look at a master as ``serve`` makes it, its locks closed as they are while it runs."""
 
     async def story() -> T:
-        made = make_options(house.station, "127.0.0.1", 0)
+        made = make_options(house.station, [Address("127.0.0.1", 0)])
         built = with_web(made, house.station, 0) if web else headless(made, house.station)
         settle_options(made, house.station)
         built.addons.get("locks").running()
@@ -116,7 +117,7 @@ def test_change_of_what_is_shown_is_taken(house: House) -> None:
 )
 def test_modes_without_a_connect_are_refused_before_it_runs(house: House, mode: str) -> None:
     async def story() -> None:
-        made = make_options(house.station, "127.0.0.1", 0)
+        made = make_options(house.station, [Address("127.0.0.1", 0)])
         headless(made, house.station)
         with pytest.raises(exceptions.OptionsError, match="modes"):
             made.update(mode=[mode])
