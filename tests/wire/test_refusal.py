@@ -57,7 +57,7 @@ def test_openai_is_refused_in_its_shape() -> None:
         assert json.loads(answer.body) == {
             "error": {
                 "message": SENTENCE,
-                "type": "permission_error",
+                "type": "invalid_request_error",
                 "param": None,
                 "code": "policy_denied",
             }
