@@ -23,9 +23,9 @@ from tollkeeper.domain import Approval
 from tollkeeper.errors import ApprovalError
 from tollkeeper.home import Home
 from tollkeeper_cli import state
+from tollkeeper_cli.announce import held_line
 from tollkeeper_cli.approval import COLUMNS, WHOLE, facts_of, give, row_of, sentence
 from tollkeeper_cli.output import escape, fact_lines, table
-from tollkeeper_cli.run import held_line
 from tollkeeper_cli.units import now_ns
 
 if TYPE_CHECKING:

@@ -182,12 +182,19 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
         " FROM calls WHERE run = ?",
         (run, run),
     )
+    # What was refused before it was read is in the record alone, where nothing finds a run quickly:
+    # from the first record on that the run can have.
     refused = {
         str(found["code"]): int(found["count"])
         for found in ledger.rows(
-            "SELECT json_extract(codes, '$[0]') AS code, count(*) AS count FROM calls"
-            " WHERE run = ? AND state = 'refused' GROUP BY code ORDER BY count DESC, code",
-            (run,),
+            "SELECT code, count(*) AS count FROM ("
+            " SELECT json_extract(codes, '$[0]') AS code FROM calls"
+            " WHERE run = ? AND state = 'refused' UNION ALL"
+            " SELECT json_extract(data, '$.code') FROM audit WHERE kind = 'refused'"
+            " AND call IS NULL AND at_ns >= coalesce((SELECT created_ns FROM runs WHERE id = ?), 0)"
+            " AND json_extract(data, '$.run') = ?"
+            ") GROUP BY code ORDER BY count DESC, code",
+            (run, run, run),
         )
     }
     return RunSummary(row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"])

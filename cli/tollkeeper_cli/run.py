@@ -8,9 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -21,21 +19,23 @@ import typer
 from tollkeeper.core.layers import entry_of
 from tollkeeper.core.snapshot import AgentRecord, RunRecord
 from tollkeeper.domain import Limits, Window
-from tollkeeper.errors import LedgerError, UsageError
+from tollkeeper.errors import UsageError
 from tollkeeper.home import Home
 from tollkeeper.proxy.addresses import LOOPBACK, Address
 from tollkeeper_cli import agent as agents
 from tollkeeper_cli import levels, process, reports, setup, state
+from tollkeeper_cli.announce import announced
 from tollkeeper_cli.lineage import Tree
-from tollkeeper_cli.output import escape, paint, say
+from tollkeeper_cli.output import escape, say
 from tollkeeper_cli.units import dollars, now_ns, parse_duration_ns, parse_limit_usd
 
 if TYPE_CHECKING:
-    from tollkeeper.domain import Approval, Policy
+    from tollkeeper.domain import Policy
     from tollkeeper.ledger.port import Ledger
 
-_LOOK_SECONDS: Final = 0.2
 _NOT_FOUND: Final = 127
+_FIRST_BYTES: Final = 128  # enough for the line that names a script's interpreter
+_NODE_SECONDS: Final = 5
 _KEPT_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _BASE32: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 """Letters and digits that nobody mistakes for each other."""
@@ -72,6 +72,9 @@ def run(
     port: Annotated[
         int, typer.Option("--port", "-p", metavar="PORT", help="Of a proxy that this starts.")
     ] = (process.DEFAULT_PORT),
+    notify: Annotated[
+        bool, typer.Option(help="Notify on the desktop, or by the terminal, when a call is held.")
+    ] = True,
 ) -> None:
     """Run a program as an agent, through the proxy.
 
@@ -98,7 +101,7 @@ def run(
     with state.open_ledger(at) as ledger:
         _ensure_agent(ledger, agent)
         begun = _begin(ledger, agent, name, limit, {k: v for k, v in about.items() if v})
-        code = _run(at, ledger, proxy, begun, command, folder)
+        code = _run(at, ledger, proxy, begun, command, folder, notify=notify)
     raise typer.Exit(code)
 
 
@@ -158,14 +161,23 @@ def _begin(
 
 
 def _run(
-    at: Home, ledger: Ledger, proxy: process.Running, begun: Begun, command: list[str], folder: Path
+    at: Home,
+    ledger: Ledger,
+    proxy: process.Running,
+    begun: Begun,
+    command: list[str],
+    folder: Path,
+    *,
+    notify: bool,
 ) -> int:
     try:
         child = environment_for(at, proxy, lineage_of(ledger, begun.agent), begun.token)
         child["WORKSPACE"] = str(folder)
         say(f"tollkeeper: {begun.agent}, run {begun.run}, through {proxy.address}")
         say(f"tollkeeper: {levels.explain(at)}")
-        with _announced(at, begun.run):
+        if warning := warning_of(command[0], child):
+            say(f"tollkeeper: {warning}")
+        with announced(at, begun.run, notify=notify):
             code = _wait(command, child, folder)
     finally:
         ledger.end_run(begun.run, now_ns())
@@ -176,17 +188,53 @@ def _run(
 def environment_for(
     at: Home, proxy: process.Running | None, lineage: Sequence[str], token: str
 ) -> dict[str, str]:
-    """The environment of a program that goes through the proxy as the first of a lineage."""
+    """The environment of a program that goes through the proxy as the first of a lineage.
+
+    What its user has set stays where it leads past no governed host; what does not is told.
+    """
+    from tollkeeper.launch.direct import kept_direct
     from tollkeeper.launch.environment import environment
+    from tollkeeper.launch.trust import trust_of
 
     address = proxy.address if proxy else f"{LOOPBACK}:{process.DEFAULT_PORT}"
+    policy = state.load_policy(at)
+    kept, taken_out = kept_direct(os.environ, policy.providers, policy.other_hosts)
+    if taken_out:
+        names = ", ".join(escape(name) for name in taken_out)
+        say(f"tollkeeper: taken out of NO_PROXY, because governed hosts are there: {names}")
+    trust = trust_of(os.environ, at.ca_certificate.absolute(), at.bundle.absolute())
+    for path in trust.unread:
+        say(f"tollkeeper: {escape(path)} holds no readable certificate; it is left out.")
     return environment(
         os.environ,
         proxy_url=f"http://{lineage[0]}:{token}@{address}",
-        ca_certificate=at.ca_certificate.absolute(),
-        bundle=at.bundle.absolute(),
-        scrub=injected(state.load_policy(at), lineage),
+        ca_certificate=trust.extra,
+        bundle=trust.bundle,
+        scrub=injected(policy, lineage),
+        direct=kept,
     )
+
+
+def warning_of(program: str, environment: dict[str, str]) -> str | None:
+    """A sentence when this program runs on a Node whose ``fetch`` goes past proxies."""
+    from tollkeeper.launch.environment import node_warning
+
+    found = shutil.which(program)
+    node = shutil.which("node", path=environment.get("PATH"))
+    if found is None or node is None:
+        return None
+    try:
+        with Path(found).open("rb") as file:
+            first = file.read(_FIRST_BYTES).partition(b"\n")[0]
+        if Path(found).name != "node" and not (first.startswith(b"#!") and b"node" in first):
+            return None
+        asked = subprocess.run(  # noqa: S603 - node as the child's path finds it
+            [node, "--version"], env=environment, capture_output=True, text=True,
+            timeout=_NODE_SECONDS, check=False, stdin=subprocess.DEVNULL,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return node_warning(asked.stdout)
 
 
 def lineage_of(ledger: Ledger, agent: str) -> list[str]:
@@ -231,61 +279,6 @@ def _wait(command: list[str], environment: dict[str, str], folder: Path) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
     return 128 - code if code < 0 else code
-
-
-@contextmanager
-def _announced(at: Home, run: str) -> Iterator[None]:
-    """Meanwhile tell on standard error when a call of this run is held."""
-    over = threading.Event()
-    thread = threading.Thread(target=_watch, args=(at, run, over), name="holds", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join(timeout=5)
-
-
-def _watch(at: Home, run: str, over: threading.Event) -> None:
-    told: dict[str, str] = {}
-    try:
-        with state.open_ledger(at) as ledger:
-            ledger.changed()
-            _tell(ledger, run, told)
-            while not over.wait(_LOOK_SECONDS):
-                if ledger.changed():
-                    _tell(ledger, run, told)
-            _tell(ledger, run, told)
-    except LedgerError as e:
-        say(f"tollkeeper: holds cannot be watched: {escape(e)}")
-
-
-def _tell(ledger: Ledger, run: str, told: dict[str, str]) -> None:
-    """Say what is new: answers first, because a program asks again when it has one."""
-    still_open = [name for name, known in told.items() if known == "open"]
-    for name, approval in ledger.verdicts(still_open).items():
-        told[name] = approval.state
-        verdict = approval.verdict
-        by = f" by {escape(verdict.by)}" if verdict else ""
-        note = f": {escape(verdict.note)}" if verdict and verdict.note else ""
-        word = "approved" if approval.state == "used" else approval.state
-        say(f"tollkeeper: {name} {word}{by}{note}")
-    for approval in ledger.approvals(open_only=True):
-        if approval.run == run and approval.id not in told:
-            told[approval.id] = "open"
-            say(held_line(approval))
-
-
-def held_line(approval: Approval) -> str:
-    """That a call waits, what it would cost, and how to answer."""
-    worst = approval.summary.get("worst_nano_usd")
-    cost = f", at most {dollars(worst)}" if isinstance(worst, int) else ""
-    what = escape(approval.summary.get("model") or "a call")
-    head = paint(f"tollkeeper: held {approval.id}", "33", sys.stderr)
-    return (
-        f"{head}: {what}{cost} (rule {escape(approval.rule)}). Answer in another terminal:"
-        f" tollkeeper approve {approval.id}  |  reject {approval.id}  |  approval show {approval.id}"
-    )
 
 
 def summary(ledger: Ledger, run: str) -> str:

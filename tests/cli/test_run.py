@@ -125,7 +125,9 @@ def test_a_held_call_is_announced_answered_elsewhere_and_goes_on(
         process = ready.start(*command, stderr=file)
 
     def announced(number: int) -> str | None:
-        shown = r"held (\w{10}): gpt-4o, at most \$0\.\d+ \(rule ask-me\)\. .*tollkeeper approve \1"
+        shown = (
+            r"held (\w{10}): gpt-4o, at most \$0\.\d+ \(rule ask-me\)\n.*: tollkeeper approve \1, "
+        )
         found = re.findall(shown, said.read_text())
         return found[number] if len(found) > number else None
 
@@ -253,3 +255,71 @@ def test_child_keeps_its_own_keys_where_its_parent_uses_its_own() -> None:
 
     assert injected(policy, ["stranger"]) == ["REAL"]
     assert injected(policy, ["atlas"]) == injected(policy, ["atlas.ant", "atlas"]) == []
+
+
+def test_what_was_refused_before_it_was_read_is_in_the_summary(ready: Shell, cli: Cli) -> None:
+    cli("agent", "create", "atlas")
+    cli("agent", "pause", "atlas")
+
+    paused = ready.run("run", "--agent", "atlas", "--port", "0", "--", *python(CALL, "a", "b"))
+
+    assert [line.partition(" ")[0] for line in paused.lines] == ["403", "403"]
+    assert "0 calls, $0.00, 2 refused (2 agent_paused) in run" in paused.err.splitlines()[-1]
+
+
+def test_an_unknown_endpoint_is_in_the_summary_of_its_own_run_alone(ready: Shell) -> None:
+    unknown = CALL.replace("/v1/chat/completions", "/v1/embeddings")
+    ready.run("run", "--run", "first", "--port", "0", "--", *python(unknown, "a"))
+
+    done = ready.run("run", "--run", "second", "--port", "0", "--", *python(unknown, "a", "b"))
+
+    last = done.err.splitlines()[-1]
+    assert "0 calls, $0.00, 2 refused (2 unknown_endpoint) in run second" in last
+
+
+def test_a_users_own_exceptions_stay_and_governed_hosts_are_taken_out_with_a_word(
+    ready: Shell,
+) -> None:
+    ready.environment["NO_PROXY"] = "git.corp.example,openai.com"
+    code = "import os; print(os.environ['NO_PROXY'], os.environ['no_proxy'])"
+
+    done = ready.run("run", "--port", "0", "--", *python(code))
+
+    assert done.lines == [" ".join(["localhost,127.0.0.1,::1,git.corp.example"] * 2)]
+    assert "taken out of NO_PROXY, because governed hosts are there: openai.com\n" in done.err
+
+
+def test_a_companys_own_root_reaches_the_program_merged_with_ours(
+    ready: Shell, lab: Lab, tmp_path: Path
+) -> None:
+    ready.environment["SSL_CERT_FILE"] = str(lab.certificate)
+    code = (
+        "import os, ssl\n"
+        f"root = ssl.PEM_cert_to_DER_cert(open({str(lab.certificate)!r}).read())\n"
+        "known = ssl.create_default_context().get_ca_certs(binary_form=True)\n"
+        "print(root in known, len(known) > 100)"
+    )
+
+    done = ready.run("run", "--port", "0", "--", *python(f"{code}\n"))
+
+    assert done.lines == ["True True"], done.err
+
+
+@pytest.mark.parametrize(
+    ("version", "script", "warned"),
+    [("v20.20.2", "node", True), ("v24.1.0", "node", False), ("v20.20.2", "sh", False)],
+)
+def test_a_script_on_a_node_that_goes_past_the_proxy_is_warned_of(
+    ready: Shell, tmp_path: Path, version: str, script: str, warned: bool
+) -> None:
+    node, program = tmp_path / "bin" / "node", tmp_path / "bin" / "agent"
+    node.parent.mkdir()
+    node.write_text(f"#!/bin/sh\necho {version}\n")
+    program.write_text(f"#!/usr/bin/env {script}\n")
+    for file in (node, program):
+        file.chmod(0o755)
+    ready.environment["PATH"] = f"{node.parent}:{ready.environment['PATH']}"
+
+    done = ready.run("run", "--port", "0", "--", "agent")
+
+    assert ("ignores HTTPS_PROXY" in done.err) == warned

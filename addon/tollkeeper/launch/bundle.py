@@ -37,7 +37,7 @@ def write_bundle(ca_certificate: Path, bundle: Path, roots: Iterable[Path] | Non
     """
     seen: dict[bytes, None] = {}
     for path in (*(system_roots() if roots is None else roots), ca_certificate):
-        seen.update(dict.fromkeys(_certificates(path.read_bytes())))
+        seen.update(dict.fromkeys(certificates(path.read_bytes())))
     content = b"\n".join(seen) + b"\n"
     if not bundle.exists() or bundle.read_bytes() != content:
         write_whole(bundle, content, 0o644)
@@ -55,8 +55,8 @@ def system_roots() -> tuple[Path, ...]:
     return (Path(certifi.where()),)
 
 
-def _certificates(pem: bytes) -> list[bytes]:
-    """Each certificate of a PEM file, without the comments between."""
+def certificates(pem: bytes) -> list[bytes]:
+    """Each certificate of a PEM file, without what stands between; its text is not checked."""
     blocks = pem.split(_PEM_BEGINS)[1:]
     return [
         _PEM_BEGINS + b"\n" + b"\n".join(block.partition(_PEM_ENDS)[0].split()) + b"\n" + _PEM_ENDS

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tollkeeper.launch.direct import LOOPBACK
+
 PLACEHOLDER = "injected-by-tollkeeper"
 
-# Only loopback goes direct; inherited exceptions would be holes.
-_DIRECT = "localhost,127.0.0.1,::1"
 _PROXIED = ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY")
 
 # A file with all roots, because these replace the system's. A folder will not do: litellm and
@@ -71,21 +71,24 @@ def environment(
     ca_certificate: Path,
     bundle: Path,
     scrub: Iterable[str] = (),
+    direct: Iterable[str] = (),
 ) -> dict[str, str]:
     """The child's whole environment.
 
     Args:
         base: What it would have inherited.
         proxy_url: ``http://AGENT:TOKEN@127.0.0.1:PORT``.
-        ca_certificate: Our CA alone, for runtimes that add to their roots.
-        bundle: Public roots and our CA, for runtimes that replace their roots.
+        ca_certificate: Our CA (and the user's own), for runtimes that add to their roots.
+        bundle: Public roots and those, for runtimes that replace their roots.
         scrub: Names of provider keys that the proxy injects. The child gets a placeholder, because
             SDKs refuse to start without a key; the same secret under any other name goes too.
+        direct: Hosts that go past the proxy, beside loopback (``direct.kept_direct``). What the
+            base says of that is not believed.
     """
     child = {name: value for name, value in base.items() if name not in _REMOVED}
     for name in _PROXIED:
         child[name] = child[name.lower()] = proxy_url
-    child["NO_PROXY"] = child["no_proxy"] = _DIRECT
+    child["NO_PROXY"] = child["no_proxy"] = ",".join((*LOOPBACK, *direct))
     child.update(dict.fromkeys(_BUNDLE_NAMES, str(bundle)))
     child.update({name: str(bundle) for name in _BUNDLE_IF_SET if name in base})
     child.update({name: proxy_url for name in _PROXIED_IF_SET if name in base})

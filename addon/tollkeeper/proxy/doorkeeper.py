@@ -74,7 +74,7 @@ class Doorkeeper:
         agent, label = identity.split_user(caller.user)
         ledger, now_ns = self.station.ledger, self.station.now_ns()
         token = ledger.identify(agent, caller.token_sha256) if identity.valid_name(agent) else None
-        caller.principal, caller.refused = None, None
+        caller.principal = caller.known = caller.refused = None
         if token is None:
             caller.refused = Reason(
                 Effect.DENY,
@@ -83,7 +83,7 @@ class Doorkeeper:
                 "This proxy token is not known. Ask the operator for a new one.",
             )
             return
-        principal = self.principal(token, label, now_ns)
+        principal = caller.known = self.principal(token, label, now_ns)
         caller.refused = standing_reason(ledger.standing(principal), now_ns)
         caller.principal = None if caller.refused else principal
 

@@ -78,6 +78,8 @@ class Enforcer:
         if reason is not None:
             self.station.turned_away[reason.code] += 1
             self.refuse(flow, passage, reason)
+            if caller.known is not None:
+                self.books.note_refusal(flow, caller.known, reason)
             return
         flow.response = None
 
@@ -274,15 +276,9 @@ class Enforcer:
         """Refuse what never came to a decision, and record that."""
         principal = passage.caller.principal
         assert principal is not None
-        self.refuse(flow, passage, Reason(Effect.DENY, code, "wire", message))
-        data = {
-            "code": code,
-            "message": message,
-            "host": flow.request.host,
-            "method": flow.request.method,
-            "path": flow.request.path.partition("?")[0][:512],
-        }
-        self.books.note("refused", principal.agent, data)
+        reason = Reason(Effect.DENY, code, "wire", message)
+        self.refuse(flow, passage, reason)
+        self.books.note_refusal(flow, principal, reason)
 
     # ----------------------------------------------------------------------- the way back
 

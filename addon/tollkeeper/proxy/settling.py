@@ -13,7 +13,16 @@ from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceSheet
-from tollkeeper.domain import Basis, Call, Decision, Outcome, Settlement, Usage
+from tollkeeper.domain import (
+    Basis,
+    Call,
+    Decision,
+    Outcome,
+    Principal,
+    Reason,
+    Settlement,
+    Usage,
+)
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.spool import append
 from tollkeeper.proxy.answer import Answer
@@ -152,6 +161,18 @@ class Books:
             self.station.ledger.record(kind, actor, data, now_ns)
         except LedgerError:
             append(self.station.spool, {"kind": kind, "actor": actor, "data": data}, now_ns)
+
+    def note_refusal(self, flow: http.HTTPFlow, principal: Principal, reason: Reason) -> None:
+        """A refusal that never came to a decision: what was asked for, of which run, and why not."""
+        data = {
+            "code": reason.code,
+            "message": reason.message,
+            "run": principal.run,
+            "host": flow.request.host,
+            "method": flow.request.method,
+            "path": flow.request.path.partition("?")[0][:512],
+        }
+        self.note("refused", principal.agent, data)
 
     def note_now(self, kind: str, actor: str, data: Mapping[str, object]) -> None:
         """As ``note``, in the middle of a fault."""

@@ -29,6 +29,7 @@ class Caller:
         user: The user part of the proxy credentials, to look again when it was refused.
         token_sha256: The hash of the token part.
         principal: Who calls, or None when ``refused`` says why nobody.
+        known: Whose token it is, refused or not; None when the token is not known.
         target: Host (normalised) and port of the CONNECT; None for plain proxy requests.
         provider: The governed provider that the tunnel leads to, or None.
         decrypted: False when the tunnel's bytes pass unseen.
@@ -39,6 +40,7 @@ class Caller:
     token_sha256: str
     principal: Principal | None = None
     refused: Reason | None = None
+    known: Principal | None = None
     target: tuple[str, int] | None = None
     provider: Provider | None = None
     decrypted: bool = True
