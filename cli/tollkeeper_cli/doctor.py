@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import ssl
 import stat
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -48,12 +46,17 @@ class Found:
     mend: str | None = None
 
 
-def doctor(json_: Json = False) -> None:
+def doctor(
+    json_: Json = False,
+    probes: Annotated[
+        bool, typer.Option(help="Try whether the runtimes of this machine obey the proxy.")
+    ] = True,
+) -> None:
     """Find what is wrong here, and how to mend it.
 
     Exit code 1 when something is wrong.
     """
-    found = list(examine(state.home()))
+    found = list(examine(state.home(), probes=probes))
     if json_:
         print_json(
             [{"verdict": f.verdict, "subject": f.subject, "message": f.message, "mend": f.mend}
@@ -70,12 +73,11 @@ def doctor(json_: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def examine(at: Home) -> Iterator[Found]:
+def examine(at: Home, *, probes: bool = True) -> Iterator[Found]:
     """Everything that can be looked at from here, in the order in which to mend it."""
     yield Found(OK, "python", f"{sys.version.split()[0]} at {sys.executable}")
     if levels.level(at) is levels.Level.OTHER_USER:
         yield Found(OK, "isolation", levels.explain(at))
-        yield from _node()
         return
     levels.check_operator(at)
     if not at.exists():
@@ -87,7 +89,8 @@ def examine(at: Home) -> Iterator[Found]:
     yield from _ledger(at)
     yield from _proxy(at)
     yield from _environment(at)
-    yield from _node()
+    if probes and at.ca_certificate.exists() and at.bundle.exists():
+        yield from _runtimes(at)
     yield Found(NOTE, "isolation", levels.explain(at))
 
 
@@ -243,18 +246,27 @@ def _environment(at: Home) -> Iterator[Found]:
         yield Found(OK, "this shell", "goes through a proxy and trusts our CA")
 
 
-def _node() -> Iterator[Found]:
-    from tollkeeper.launch.environment import node_warning
+def _runtimes(at: Home) -> Iterator[Found]:
+    """Each runtime of this machine, asked to go through a proxy of our own as `run` would have it."""
+    from tollkeeper.launch.probe import SECONDS, probe
+    from tollkeeper.launch.trust import trust_of
 
-    node = shutil.which("node")
-    if node is None:
-        return
+    trust = trust_of(os.environ, at.ca_certificate.absolute(), at.bundle.absolute())
     try:
-        done = subprocess.run(  # noqa: S603 - node as the path finds it
-            [node, "--version"], capture_output=True, text=True, timeout=_ASK_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        found = probe(os.environ, ca=at.ca, bundle=trust.bundle, extra=trust.extra)
+    except OSError as e:
+        yield Found(NOTE, "runtimes", f"could not be tried: {e}")
         return
-    version = done.stdout.strip()
-    warning = node_warning(version)
-    yield Found(NOTE if warning else OK, "node", warning or f"{version} obeys HTTPS_PROXY")
+    for one in found:
+        name, version = one.runtime.key, one.version
+        if one.trusted:
+            yield Found(OK, name, f"{version}: obeys the proxy, trusts the CA")
+        elif one.proxied:
+            yield Found(
+                WRONG, name, f"{version}: obeys the proxy, does not trust the CA",
+                f"make it read {trust.bundle}",
+            )  # fmt: skip
+        elif not one.ended:
+            yield Found(NOTE, name, f"{version}: did not answer in {SECONDS:.0f} s")
+        else:
+            yield Found(NOTE, name, f"{version}: goes past the proxy", one.runtime.past)

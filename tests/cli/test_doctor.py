@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,13 +12,13 @@ from .conftest import Cli
 
 
 def found(cli: Cli) -> dict[str, dict[str, Any]]:
-    return {one["subject"]: one for one in cli("doctor", "--json").data}
+    return {one["subject"]: one for one in cli("doctor", "--no-probes", "--json").data}
 
 
 def test_a_fresh_installation_has_nothing_wrong(cli: Cli, home: Home) -> None:
     cli("init")
 
-    done = cli("doctor")
+    done = cli("doctor", "--no-probes")
 
     assert done.code == 0
     assert not any(line.startswith("wrong") for line in done.lines)
@@ -72,3 +74,16 @@ def test_a_shell_that_goes_through_a_proxy_must_trust_our_ca(
         monkeypatch.setenv("SSL_CERT_FILE", str(home.bundle))
 
     assert found(cli)["this shell"]["verdict"] == verdict
+
+
+def test_the_runtimes_of_this_machine_are_tried_as_run_would_have_them(
+    cli: Cli, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("init")
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:/usr/bin:/bin")
+
+    seen = {one["subject"]: one for one in cli("doctor", "--json").data}
+
+    assert seen["python3-urllib"]["verdict"] == "ok"
+    assert seen["python3-urllib"]["message"].endswith("obeys the proxy, trusts the CA")
+    assert all(one["mend"] for one in seen.values() if "goes past" in one["message"])

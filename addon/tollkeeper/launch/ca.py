@@ -24,6 +24,7 @@ _DH_PARAMETERS = "mitmproxy-dhparam.pem"
 
 _LIFETIME = datetime.timedelta(days=5 * 365)
 _BACKDATED = datetime.timedelta(days=2)  # mitmproxy backdates its leaves by as much
+_LEAF_LIFETIME = datetime.timedelta(days=1)
 _RENEWED_BEFORE = datetime.timedelta(days=30)
 
 # The group ffdhe2048, public and the same for everyone. mitmproxy writes a file of its own where
@@ -66,6 +67,37 @@ def ensure_ca(folder: Path, now: datetime.datetime | None = None) -> Path:
         if not certificate.exists() or certificate.read_bytes() != pem:
             write_whole(certificate, pem, 0o644)
     return certificate
+
+
+def leaf(folder: Path, name: str) -> bytes:
+    """A key and a certificate of our CA for this host, for one day; PEM.
+
+    Raises:
+        UsageError: The CA cannot be read.
+        OSError: It is not there.
+    """
+    both = folder / KEY_AND_CERTIFICATE
+    authority = _read(both)
+    signing = serialization.load_pem_private_key(both.read_bytes(), None)
+    assert isinstance(signing, ec.EllipticCurvePrivateKey)
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    names = x509.SubjectAlternativeName([x509.DNSName(name)])
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing.public_key())
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(authority.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - _LEAF_LIFETIME)
+        .not_valid_after(now + _LEAF_LIFETIME)
+        .add_extension(names, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        .add_extension(issuer, critical=False)
+        .sign(signing, hashes.SHA256())
+    )
+    return _private(key) + certificate.public_bytes(serialization.Encoding.PEM)
 
 
 def _read(path: Path) -> x509.Certificate:
@@ -118,9 +150,12 @@ def _make(now: datetime.datetime) -> bytes:
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .sign(key, hashes.SHA256())
     )
-    private = key.private_bytes(
+    return _private(key) + certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def _private(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
         serialization.NoEncryption(),
     )
-    return private + certificate.public_bytes(serialization.Encoding.PEM)
