@@ -16,7 +16,7 @@ import termios
 import textwrap
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TextIO
@@ -73,7 +73,7 @@ def _watch(at: Home, run: str, teller: Teller, over: threading.Event) -> None:
             teller.look(ledger, run)
     except LedgerError as e:
         say(f"tollkeeper: holds cannot be watched: {escape(e)}")
-    teller.say_all()
+    teller.end()
 
 
 @dataclass(slots=True)
@@ -83,14 +83,16 @@ class Teller:
     Attributes:
         notify: Whether to notify beside the lines.
         told: The last known state of each approval, by id.
-        lines: Not yet said, because a program draws on the terminal.
+        unsaid: Open, and not yet said because a program draws on the terminal.
+        answers: Likewise.
         fresh: Held since the last notification.
         notified: When that was, monotonic seconds.
     """
 
     notify: bool = True
     told: dict[str, str] = field(default_factory=dict)
-    lines: list[str] = field(default_factory=list)
+    unsaid: list[Approval] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
     fresh: list[Approval] = field(default_factory=list)
     notified: float = -_QUIET_SECONDS
 
@@ -99,12 +101,13 @@ class Teller:
         still_open = [name for name, known in self.told.items() if known == "open"]
         for name, approval in ledger.verdicts(still_open).items():
             self.told[name] = approval.state
-            self.lines.append(_answered_line(approval))
+            self.answers.append(_answered_line(approval))
+            self.unsaid = [one for one in self.unsaid if one.id != name]
             self.fresh = [one for one in self.fresh if one.id != name]
         for approval in ledger.approvals(open_only=True):
             if approval.run == run and approval.id not in self.told:
                 self.told[approval.id] = "open"
-                self.lines.append(question(approval))
+                self.unsaid.append(approval)
                 self.fresh.append(approval)
         self.say_more()
 
@@ -112,7 +115,7 @@ class Teller:
         """Say what may be said now, without spoiling a screen that somebody draws."""
         drawn = is_drawn_on(sys.stderr)
         if not drawn:
-            self.say_all()
+            self._say(question)
         now = time.monotonic()
         if self.notify and self.fresh and now - self.notified >= _QUIET_SECONDS:
             self.notified = now
@@ -122,11 +125,14 @@ class Teller:
                 sys.stderr.write(terminal_note(text, os.environ))
                 sys.stderr.flush()
 
-    def say_all(self) -> None:
-        """Say every line that waits."""
-        for line in self.lines:
+    def end(self) -> None:
+        """Say what waits, when the program is over and answers help it no more."""
+        self._say(held_line)
+
+    def _say(self, told: Callable[[Approval], str]) -> None:
+        for line in (*self.answers, *map(told, self.unsaid)):
             say(line)
-        self.lines = []
+        self.answers, self.unsaid = [], []
 
 
 def held_line(approval: Approval) -> str:

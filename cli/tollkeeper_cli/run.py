@@ -144,9 +144,17 @@ def ensure_proxy(at: Home, *, port: int, policy: Path | None) -> process.Running
 
 
 def _ensure_agent(ledger: Ledger, name: str) -> None:
-    if any(record.name == name and record.state != "deleted" for record in ledger.agents()):
+    def there() -> bool:
+        return any(one.name == name and one.state != "deleted" for one in ledger.agents())
+
+    if there():
         return
-    ledger.create_agent(AgentRecord(name, "active", created_ns=now_ns()))
+    try:
+        ledger.create_agent(AgentRecord(name, "active", created_ns=now_ns()))
+    except UsageError:
+        if there():  # another `run` was quicker
+            return
+        raise
     say(f"tollkeeper: made the agent {name!r}.")
 
 

@@ -16,7 +16,7 @@ from tollkeeper.core.snapshot import RunRecord
 from tollkeeper_cli.announce import Teller, desktop_command, is_drawn_on, terminal_note
 from tollkeeper_cli.output import escape
 
-from .conftest import Books
+from .conftest import Books, Cli
 
 RUN = "nightly"
 
@@ -115,7 +115,7 @@ def test_silenced_it_waits_for_the_screen_and_notifies_nobody(
     said = terminal.after(lambda: teller.look(running.ledger, RUN))
 
     assert said == ""
-    assert f"tollkeeper approve {name}" in terminal.after(teller.say_all)
+    assert terminal.after(teller.end).startswith(f"tollkeeper: held {name}: gpt-4o")
     assert not desktop.exists()
 
 
@@ -184,3 +184,17 @@ def test_without_a_desktop_there_is_no_program(desktop: Path, tmp_path: Path) ->
     assert desktop_command("x", {"PATH": os.environ["PATH"]}, "linux") is None
     assert desktop_command("x", {"PATH": str(tmp_path / "empty"), "DISPLAY": ":0"}, "linux") is None
     assert desktop_command("x", {"PATH": str(tmp_path / "empty")}, "darwin") is None
+
+
+def test_what_was_answered_while_a_program_drew_is_told_as_answered_only(
+    terminal: Terminal, running: Books, cli: Cli
+) -> None:
+    name, teller = running.hold(run=RUN), Teller()
+    terminal.draws()
+    terminal.after(lambda: teller.look(running.ledger, RUN))
+    cli("approve", name)
+
+    said = terminal.after(lambda: teller.look(running.ledger, RUN)) + terminal.after(teller.end)
+
+    assert said.startswith(f"tollkeeper: {name} approved by ")
+    assert "in another terminal" not in said

@@ -323,3 +323,13 @@ def test_a_script_on_a_node_that_goes_past_the_proxy_is_warned_of(
     done = ready.run("run", "--port", "0", "--", "agent")
 
     assert ("ignores HTTPS_PROXY" in done.err) == warned
+
+
+def test_runs_that_begin_together_make_their_agent_once(ready: Shell) -> None:
+    ready.run("up", "--detach", "--port", "0")
+
+    started = [ready.start("run", "--agent", "atlas", "--", "true") for _ in range(4)]
+    ended = [(process.communicate(timeout=90)[1], process.returncode) for process in started]
+
+    assert [code for _, code in ended] == [0] * 4, ended
+    assert sum("made the agent 'atlas'" in said for said, _ in ended) == 1

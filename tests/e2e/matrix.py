@@ -200,6 +200,7 @@ class Desk:
         seconds = time.monotonic() - began
         text = said.read_text(errors="replace")
         shown = self.operator("runs", "show", run, "--json")
+        assert isinstance(shown, dict), text
         refused = sum(shown["refused"].values())
         own = [line for line in text.splitlines() if not line.startswith("tollkeeper: ")]
         verdict = judge(scenario, code, "\n".join(own), shown)

@@ -54,14 +54,14 @@ _ANTHROPIC_TYPES: Final[Mapping[int, str]] = MappingProxyType(
 _OPENAI_TYPES: Final[Mapping[int, str]] = MappingProxyType(
     {
         401: "authentication_error",
-        402: "insufficient_quota",
+        402: "invalid_request_error",
         403: "invalid_request_error",
         429: "rate_limit_error",
         503: "server_error",
     }
 )
-"""What OpenAI says itself where a model is not for this project (403). litellm, and aider with it, sends
-a call nine times in 64 s whose 403 has any other type.
+"""For 403, what OpenAI says itself where a model is not for this project. litellm, and aider with it, sends
+a call nine times in 64 s whose 402 or 403 has any other type.
 
 Source: https://github.com/Aider-AI/aider/issues/604
 """
