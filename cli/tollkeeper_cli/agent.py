@@ -171,7 +171,7 @@ def list_(
     all_: Annotated[bool, typer.Option("--all", "-a", help="The deleted ones too.")] = False,
     json_: Json = False,
 ) -> None:
-    """List agents, children below their parents, with what they have spent."""
+    """List agents as a tree, with what they have spent."""
     with state.open_ledger() as ledger:
         used, minted = reports.calls_by_agent(ledger), reports.made_by_agents(ledger)
         everybody = ledger.agents()
@@ -237,7 +237,7 @@ def _short(nano: int) -> str:
 
 @app.command()
 def show(name: Name, json_: Json = False) -> None:
-    """Show one agent: state, lineage, limits, tokens, what it and its children spent."""
+    """Show one agent: lineage, limits, tokens, spending."""
     from tollkeeper.ledger.records import limits_to_plain
 
     with state.open_ledger() as ledger:
@@ -300,7 +300,7 @@ def rotate_token(
     ] = None,
     json_: Json = False,
 ) -> None:
-    """Revoke all its tokens, and what they minted, and show a new one, once."""
+    """Revoke its tokens and what they minted; show a new one."""
     ttl_ns = parse_duration_ns(ttl) if ttl is not None else None
     with state.open_ledger() as ledger:
         find(ledger, name)

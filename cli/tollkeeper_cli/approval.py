@@ -174,7 +174,7 @@ def watch() -> None:
 
 @app.command()
 def code() -> None:
-    """Make a code that answers held calls in mitmweb: good once, for a minute or two."""
+    """Make a code to answer held calls in mitmweb, good once."""
     at = state.made_home()
     print(new_operator_code(at.read_operator_key(), secrets.token_bytes(3), now_ns()))
 

@@ -228,18 +228,23 @@ def logs(
         return
     from tollkeeper_cli.log_format import readable
 
+    before = at.log.stat() if at.log.exists() else None
     for line in process.last_lines(at.log, lines):
-        print(readable(line))
+        print(readable(line), flush=follow)
     if follow:
-        for line in _new_lines(at.log):
+        for line in _new_lines(at.log, before):
             print(readable(line), flush=True)
 
 
-def _new_lines(path: Path) -> Iterator[str]:
-    """Lines as they are written, over rotations of the file."""
-    rest = ""
-    position = path.stat().st_size if path.exists() else 0
-    inode = path.stat().st_ino if path.exists() else 0
+def _new_lines(path: Path, before: os.stat_result | None) -> Iterator[str]:
+    """Lines as they are written, over rotations of the file.
+
+    Args:
+        before: The file as it was when all that stood in it had been read.
+    """
+    rest, position, inode = "", 0, 0
+    if before is not None:
+        position, inode = before.st_size, before.st_ino
     while True:
         try:
             now = path.stat()

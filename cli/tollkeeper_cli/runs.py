@@ -73,7 +73,7 @@ def find(ledger: Ledger, prefix: str) -> str:
 
 @app.command()
 def show(run: Run, json_: Json = False) -> None:
-    """Show one run: what was said of it, each call, cost and time, children's too."""
+    """Show one run: each call, its cost and its time."""
     with state.open_ledger() as ledger:
         found = find(ledger, run)
         made = reports.run_record(ledger, found)
