@@ -122,6 +122,18 @@ def test_client_that_leaves_between_heartbeats_gives_back_what_it_reserved(
     assert world.ledger().approval(approval).waiting == 0
 
 
+def test_proxy_that_ends_says_in_the_stream_that_the_question_stays_open(world: World) -> None:
+    client, approval = held_beyond_patience(world, "gpt-4o-mini", OPENAI)
+
+    world.proxies[0].stop()
+
+    out, err = client.communicate(timeout=20)
+    assert out.startswith("RAISED openai APIError "), out + err
+    assert approval in out
+    assert world.books()["open"] == 0
+    assert world.ledger().approval(approval).state == "open"
+
+
 HTTP2 = """
 import openai
 client = openai.OpenAI(timeout=3, max_retries=0, http_client=openai.DefaultHttpxClient(http2=True))
