@@ -134,6 +134,22 @@ def test_proxy_that_ends_says_in_the_stream_that_the_question_stays_open(world: 
     assert world.ledger().approval(approval).state == "open"
 
 
+def test_proxy_that_dies_between_heartbeats_leaves_the_question_open_and_nothing_reserved(
+    world: World,
+) -> None:
+    client, approval = held_beyond_patience(world, "gpt-4o-mini", OPENAI)
+
+    world.proxies[0].kill()
+
+    out, err = client.communicate(timeout=20)
+    assert out.startswith("RAISED "), out + err
+    world.proxy()
+    wait(lambda: world.books()["open"] == 0)
+    assert world.books()["spent"] == 0
+    assert world.ledger().approval(approval).state == "open"
+    assert world.lab.calls() == []
+
+
 HTTP2 = """
 import openai
 client = openai.OpenAI(timeout=3, max_retries=0, http_client=openai.DefaultHttpxClient(http2=True))
