@@ -34,8 +34,8 @@ from tollkeeper.domain import (
 from tollkeeper.home import Home
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.policy.examples import call_of
+from tollkeeper.policy.given import GivenCall
 from tollkeeper.policy.load import load
-from tollkeeper.policy.model import GivenCall
 from tollkeeper.proxy.processes import owner_name
 from tollkeeper_cli.main import main
 

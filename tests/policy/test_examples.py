@@ -8,7 +8,7 @@ from policy.writing import Load, Problems
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Code, Effect
 from tollkeeper.policy.examples import decide, instant_ns, provider_of
-from tollkeeper.policy.model import Given, GivenCall
+from tollkeeper.policy.given import Given, GivenCall
 
 POLICY = """\
 version: 1

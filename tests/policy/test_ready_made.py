@@ -8,8 +8,8 @@ from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Mode, Policy, Window
 from tollkeeper.policy.document import read
 from tollkeeper.policy.examples import instant_ns, provider_of
+from tollkeeper.policy.given import GivenCall
 from tollkeeper.policy.load import load
-from tollkeeper.policy.model import GivenCall
 from tollkeeper.policy.ready_made import NAMES, purpose, ready_made
 
 PATHS = ready_made()

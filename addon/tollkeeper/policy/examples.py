@@ -30,7 +30,7 @@ from tollkeeper.domain import (
     Principal,
     Window,
 )
-from tollkeeper.policy.model import ExampleEntry, Expect, Given, GivenCall, Situation
+from tollkeeper.policy.given import ExampleEntry, Expect, Given, GivenCall, Situation
 from tollkeeper.policy.paper import TOKEN, PaperBooks
 from tollkeeper.policy.problems import suggestion
 

@@ -33,7 +33,7 @@ from tollkeeper.policy.examples import (
     principal_of,
     said_by,
 )
-from tollkeeper.policy.model import Given, GivenCall, GivenRequest, RawRequest
+from tollkeeper.policy.given import Given, GivenCall, GivenRequest, RawRequest
 from tollkeeper.policy.problems import tree_of, valid
 from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.route import parse, recognise

@@ -30,11 +30,11 @@ from tollkeeper.proxy.reading import (
     read,
     strip_control_headers,
 )
+from tollkeeper.proxy.refusals import Refusals
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
-from tollkeeper.wire.refusal import refusal, status_of
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +51,7 @@ class Enforcer:
         self.outgoing = outgoing
         self.front_desk = FrontDesk(station)
         self.books = settling.Books(station)
+        self.refusals = Refusals(station, self.books)
         self.holding = Holding(room, self.books)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
 
@@ -77,7 +78,7 @@ class Enforcer:
         reason = self.station.shut or caller.refused or objection(flow, caller, headers)
         if reason is not None:
             self.station.turned_away[reason.code] += 1
-            self.refuse(flow, passage, reason)
+            self.refusals.refuse(flow, passage, reason)
             if caller.known is not None:
                 self.books.note_refusal(flow, caller.known, reason)
             return
@@ -88,7 +89,7 @@ class Enforcer:
         """Refuse a body that grew over the limit while it was read (``layers.BodyTooLargeHook``)."""
         limit = self.station.policy_file.policy.body_limit_bytes
         message = f"The body is larger than {limit} bytes, which is all that is read."
-        self.refuse_unread(flow, self.passages[flow], Code.UNREADABLE_REQUEST, message)
+        self.refusals.refuse_unread(flow, self.passages[flow], Code.UNREADABLE_REQUEST, message)
 
     @books_closed
     async def answer_too_large(self, flow: http.HTTPFlow) -> None:
@@ -103,7 +104,9 @@ class Enforcer:
             return
         flow.response = self.fault(flow)
         message = f"The provider's answer was larger than {ANSWER_LIMIT_BYTES} bytes."
-        self.refuse(flow, passage, Reason(Effect.DENY, Code.POLICY_UNAVAILABLE, "wire", message))
+        self.refusals.refuse(
+            flow, passage, Reason(Effect.DENY, Code.POLICY_UNAVAILABLE, "wire", message)
+        )
         if not passage.settled:
             made = settling.reserved(passage.admission.decision, passage.sheet, None)
             await self.books.settle(passage.admission.id, made)
@@ -123,11 +126,11 @@ class Enforcer:
             inbound = read(flow, passage.caller.provider, policy.body_limit_bytes)
             passage.endpoint = route.recognise(inbound.provider, inbound.method, inbound.path)
             if passage.endpoint is None:
-                self.refuse_unknown(flow, passage, inbound)
+                self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             passage.call = route.parse(inbound, passage.endpoint)
         except WireError as error:
-            self.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
+            self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
         passage.inbound = inbound
         await self.go_on(flow, passage, await self.admit(passage, inbound))
@@ -145,11 +148,11 @@ class Enforcer:
         assert inbound is not None
         while admission.effect is Effect.HOLD:
             if await self.holding.wait(flow, passage, admission) is not Wake.DECIDED:
-                self.refuse(flow, passage, pending(admission))
+                self.refusals.refuse(flow, passage, pending(admission))
                 return
             admission = await self.admit(passage, inbound, again=admission.id)
         if admission.effect is Effect.DENY:
-            self.refuse(flow, passage, admission.decision.reasons[0])
+            self.refusals.refuse(flow, passage, admission.decision.reasons[0])
         else:
             self.forward(flow, passage, inbound)
 
@@ -240,45 +243,6 @@ class Enforcer:
         mount = facts.mount_of(provider, flow.request.method, path)
         if fact is not None and fact.inject and mount is not None:
             wardrobe.inject = facts.key_header(mount, read_key(provider.key))
-
-    def refuse(self, flow: http.HTTPFlow, passage: Passage, reason: Reason) -> None:
-        """Answer in the provider's own error shape."""
-        policy, admission = self.station.policy_file.policy, passage.admission
-        status = status_of(reason.code)
-        override = policy.refusals.get(reason.code, {})
-        status = override.get(passage.family) or facts.final_status(passage.family, status)
-        made = refusal(
-            dialect_of(flow, passage),
-            reason,
-            admission.id if admission else flow.id,
-            stream=bool(passage.call and passage.call.stream),
-            status=status,
-        )
-        flow.response = http.Response.make(made.status, made.body, dict(made.headers))
-        joins = reason.code is Code.APPROVAL_PENDING and facts.retry_joins(passage.family)
-        if joins or reason is self.station.shut:
-            flow.response.headers["x-should-retry"] = "true"
-        disclose.refused(flow, passage.caller, passage.call, reason, admission)
-
-    def refuse_unknown(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
-        """An endpoint that no table knows: refused, or recorded and passed in observe mode."""
-        message = (
-            f"{inbound.method} {inbound.path} is not an endpoint of {inbound.provider.name} that "
-            "Tollkeeper knows, so it cannot be metered."
-        )
-        self.refuse_unread(flow, passage, Code.UNKNOWN_ENDPOINT, message)
-        if self.station.policy_file.policy.mode == "observe":
-            flow.response = None
-
-    def refuse_unread(
-        self, flow: http.HTTPFlow, passage: Passage, code: Code, message: str
-    ) -> None:
-        """Refuse what never came to a decision, and record that."""
-        principal = passage.caller.principal
-        assert principal is not None
-        reason = Reason(Effect.DENY, code, "wire", message)
-        self.refuse(flow, passage, reason)
-        self.books.note_refusal(flow, principal, reason)
 
     # ----------------------------------------------------------------------- the way back
 
