@@ -19,6 +19,7 @@ class Level(StrEnum):
 
     SAME_USER = "same-user"
     OTHER_USER = "other-user"
+    SANDBOXED = "sandboxed"
 
 
 _LISTENS: Final = "0A"
@@ -95,8 +96,13 @@ def check_operator(at: Home) -> None:
         )
 
 
-def explain(at: Home) -> str:
+def explain(at: Home, *, sandboxed: bool = False) -> str:
     """The level, and what follows from it, in one line."""
+    if sandboxed:
+        return (
+            f"{Level.SANDBOXED}: the agent reaches nothing of {escape(at.root)} and no network but the"
+            " proxy; it writes to its workspace only"
+        )
     if level(at) is Level.OTHER_USER:
         return (
             "other-user: programs started here cannot read the operator's key; only a firewall makes"
@@ -105,5 +111,5 @@ def explain(at: Home) -> str:
     who = "as root" if os.geteuid() == 0 else "as you"
     return (
         f"same-user: the agent runs {who}, so it could read {escape(at.root)} and answer its own"
-        " holds; run it as another OS user to prevent that."
+        " holds; `--sandbox`, or another OS user, prevents that."
     )

@@ -7,8 +7,8 @@ import secrets
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -27,6 +27,7 @@ from tollkeeper_cli import levels, process, reports, setup, state
 from tollkeeper_cli.announce import announced
 from tollkeeper_cli.lineage import Tree
 from tollkeeper_cli.output import escape, say
+from tollkeeper_cli.sandboxed import Beside, Place, check_sandbox, sandboxed
 from tollkeeper_cli.units import dollars, now_ns, parse_duration_ns, parse_limit_usd
 
 if TYPE_CHECKING:
@@ -75,12 +76,21 @@ def run(
     notify: Annotated[
         bool, typer.Option(help="Notify on the desktop, or by the terminal, when a call is held.")
     ] = True,
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Let it reach its workspace and the proxy only.")
+    ] = False,
+    writable: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="DIR", help="May be written in the sandbox too.", show_default=False),
+    ] = None,
 ) -> None:
     """Run a program as an agent, through the proxy.
 
     Makes the agent and starts a proxy when there is none. Ends with a summary and with the
     program's own exit code.
     """
+    if writable and not sandbox:
+        raise typer.BadParameter("--writable opens a folder of a sandbox: add --sandbox.")
     agents.check_name(agent)
     if name is not None:
         agents.check_name(name, "run")
@@ -95,13 +105,16 @@ def run(
              "workspace": str(folder), "command": " ".join(command)}  # fmt: skip
     at = state.home()
     levels.check_operator(at)
+    if sandbox:
+        check_sandbox(at, [folder, *(writable or ())])
     if setup.make_state(at, policy):
         say(f"tollkeeper: made {escape(at.root)}, with the starter policy.")
     proxy = ensure_proxy(at, port=port, policy=policy)
     with state.open_ledger(at) as ledger:
         _ensure_agent(ledger, agent)
         begun = _begin(ledger, agent, name, limit, {k: v for k, v in about.items() if v})
-        code = _run(at, ledger, proxy, begun, command, folder, notify=notify)
+        with _place(at, proxy, folder, writable or (), sandbox=sandbox) as place:
+            code = _run(at, ledger, place, begun, command, folder, notify=notify)
     raise typer.Exit(code)
 
 
@@ -168,10 +181,18 @@ def _begin(
     return Begun(agent, run, token)
 
 
+def _place(
+    at: Home, proxy: process.Running, folder: Path, writable: Sequence[Path], *, sandbox: bool
+) -> AbstractContextManager[Place]:
+    if not sandbox:
+        return nullcontext(Beside(proxy))
+    return sandboxed(at, state.load_policy(at), proxy, folder, writable)
+
+
 def _run(
     at: Home,
     ledger: Ledger,
-    proxy: process.Running,
+    place: Place,
     begun: Begun,
     command: list[str],
     folder: Path,
@@ -179,14 +200,14 @@ def _run(
     notify: bool,
 ) -> int:
     try:
-        child = environment_for(at, proxy, lineage_of(ledger, begun.agent), begun.token)
+        child = environment_for(at, place.proxy, lineage_of(ledger, begun.agent), begun.token)
         child["WORKSPACE"] = str(folder)
-        say(f"tollkeeper: {begun.agent}, run {begun.run}, through {proxy.address}")
-        say(f"tollkeeper: {levels.explain(at)}")
+        say(f"tollkeeper: {begun.agent}, run {begun.run}, through {place.proxy.address}")
+        say(f"tollkeeper: {levels.explain(at, sandboxed=place.apart)}")
         if warning := warning_of(command[0], child):
             say(f"tollkeeper: {warning}")
         with announced(at, begun.run, notify=notify):
-            code = _wait(command, child, folder)
+            code = _wait(command, child, folder, place)
     finally:
         ledger.end_run(begun.run, now_ns())
     say(f"tollkeeper: {summary(ledger, begun.run)}")
@@ -260,25 +281,25 @@ def injected(policy: Policy, lineage: Sequence[str]) -> list[str]:
     return sorted({name for name in sources if name is not None})
 
 
-def _wait(command: list[str], environment: dict[str, str], folder: Path) -> int:
+def _wait(command: list[str], environment: dict[str, str], folder: Path, place: Place) -> int:
     """Run it with our terminal; signals go on to it; 128 + n when signal n ended it."""
     child: subprocess.Popen[bytes] | None = None
     pending: list[int] = []
 
     def forward(number: int, frame: FrameType | None) -> None:
         del frame
-        if number in (signal.SIGINT, signal.SIGQUIT) and sys.stdin.isatty():
+        if number in (signal.SIGINT, signal.SIGQUIT) and place.shares_terminal():
             return  # the terminal has sent it to the child as well
         if child is None:
             pending.append(number)
         elif child.poll() is None:
-            child.send_signal(number)
+            place.send(child, number)
 
     before = {number: signal.signal(number, forward) for number in _KEPT_SIGNALS}
     try:
-        child = subprocess.Popen(command, env=environment, cwd=folder)  # noqa: S603 - what was asked for
+        child = place.start(command, environment, folder)
         for number in pending:
-            child.send_signal(number)
+            place.send(child, number)
         code = child.wait()
     except OSError as e:
         say(f"error: {escape(command[0])} cannot be run: {e.strerror}.")

@@ -6,66 +6,16 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from tollkeeper.domain import KeySource, Limits, Mode, Policy, Provider
 from tollkeeper.home import Home
-from tollkeeper.simulator.lab import Lab, in_thread
-from tollkeeper.simulator.wiring import providers
+from tollkeeper.simulator.lab import Lab
 from tollkeeper_cli.run import injected
 
-from .conftest import Cli, Shell, until
-
-REAL_KEY = "sk-real-key-of-the-owner"
-
-CALL = """
-import json, os, sys, urllib.error, urllib.request
-for prompt in sys.argv[1:]:
-    body = {"model": "gpt-4o", "max_tokens": 50, "messages": [{"role": "user", "content": prompt}]}
-    request = urllib.request.Request(
-        "https://api.openai.com/v1/chat/completions", json.dumps(body).encode(),
-        {"content-type": "application/json", "authorization": "Bearer " + os.environ["OPENAI_API_KEY"]},
-    )
-    try:
-        answer = json.load(urllib.request.urlopen(request))
-        print(answer["choices"][0]["message"]["content"])
-    except urllib.error.HTTPError as e:
-        print(e.code, json.load(e)["error"]["message"])
-"""
-
-
-@pytest.fixture
-def lab(tmp_path: Path) -> Iterator[Lab]:
-    with in_thread(tmp_path / "lab") as lab:
-        yield lab
-
-
-@pytest.fixture
-def ready(home: Home, lab: Lab, shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Shell:
-    """A policy that leads to the simulator and injects a key; no proxy yet."""
-    policy: dict[str, Any] = {
-        "version": 1,
-        "providers": providers(lab.port, lab.certificate, ["openai"], keys={"openai": "OPENAI_API_KEY"}),
-        "agents": {"default": {"budget_usd": {"total": 1}, "max_output_tokens": 100, "key": "injected"}},
-        "rules": [
-            {"name": "ask-me", "call": {"prompt": {"matches": "hold me"}}, "hold": {}},
-            {"name": "never", "call": {"prompt": {"matches": "forbidden"}}, "deny": "Not that."},
-        ],
-    }  # fmt: skip
-    home.make()
-    home.policy.write_text(yaml.safe_dump(policy, sort_keys=False))
-    lab.expect_keys({"api.openai.com": [REAL_KEY]})
-    shell.environment["OPENAI_API_KEY"] = REAL_KEY
-    return shell
-
-
-def python(code: str, *arguments: str) -> list[str]:
-    return [sys.executable, "-c", code, *arguments]
+from .conftest import CALL, REAL_KEY, Cli, Shell, python, until
 
 
 def test_run_starts_a_proxy_makes_the_agent_and_sums_up(ready: Shell, cli: Cli) -> None:
