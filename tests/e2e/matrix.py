@@ -151,8 +151,9 @@ def command_of(
 class Desk:
     """The operator's side: state folder, proxy, answers."""
 
-    def __init__(self, folder: Path, cache: Path, hold_seconds: float) -> None:
+    def __init__(self, folder: Path, cache: Path, hold_seconds: float, *options: str) -> None:
         self.cache, self.folder, self.hold_seconds = cache, folder, hold_seconds
+        self.options = options
         self.home = Home(folder / "home")
 
     def operator(self, *words: str) -> Any:
@@ -192,7 +193,7 @@ class Desk:
         began = time.monotonic()
         with said.open("wb") as out:
             process = subprocess.Popen(
-                [*TOLLKEEPER, "run", "--agent", "matrix", "--run", run, "--", *command],
+                [*TOLLKEEPER, "run", "--agent", "matrix", "--run", run, *self.options, "--", *command],
                 env=self.environment(client, programs, folder), cwd=folder / "work", stdout=out,
                 stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
@@ -289,7 +290,8 @@ def desk_of(arguments: argparse.Namespace) -> Iterator[Desk]:
     """A state folder and a proxy in front of simulated providers, gone afterwards."""
     folder = Path(tempfile.mkdtemp(prefix="tollkeeper-matrix-"))
     with in_process(folder / "lab") as lab:
-        desk = Desk(folder, arguments.cache, arguments.hold)
+        options = ["--sandbox"] if arguments.sandbox else []
+        desk = Desk(folder, arguments.cache, arguments.hold, *options)
         desk.home.make()
         wired = wiring.providers(lab.port, lab.certificate)
         desk.home.policy.write_text(yaml.safe_dump({**POLICY, "providers": wired}))
@@ -314,6 +316,7 @@ def main() -> int:
         "--only", action="append", metavar="TEXT", help="clients whose name holds it"
     )
     parser.add_argument("--jobs", type=int, default=2, help="clients at once")
+    parser.add_argument("--sandbox", action="store_true", help="each client in a sandbox")
     parser.add_argument("--json", action="store_true", help="all that was seen")
     parser.add_argument("--keep", action="store_true", help="keep the state folder")
     arguments = parser.parse_args()
