@@ -1,0 +1,233 @@
+"""One callable for each parser: it takes any bytes, and raises when a promise does not hold."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tollkeeper import facts
+from tollkeeper.domain import Call, Changes, Provider, Usage
+from tollkeeper.errors import PolicyError, WireError
+from tollkeeper.policy.load import load
+from tollkeeper.proxy import reading
+from tollkeeper.proxy.answer import Answer
+from tollkeeper.wire import route
+from tollkeeper.wire.dialect import Inbound
+
+SAMPLES = Path(__file__).parent.parent / "wire" / "samples"
+ANSWERS = {
+    ".answer.json": "application/json",
+    ".stream.sse": "text/event-stream",
+    ".stream.json": "application/json",
+}
+ENCODINGS = ("gzip", "deflate", "br", "zstd", "identity", "snappy")
+LIMIT_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parser and what it is known to read."""
+
+    check: Callable[[bytes], None]
+    seeds: tuple[bytes, ...] = ()
+
+
+def inbound(provider: Provider, path: str, body: bytes) -> Inbound:
+    bare, _, query = path.partition("?")
+    return Inbound(provider, "POST", bare, query, {"content-type": "application/json"}, body)
+
+
+def said(error: Exception) -> str:
+    """What an error tells, which is not nothing."""
+    assert str(error), repr(error)
+    return str(error)
+
+
+def one_sentence(error: WireError) -> None:
+    """As clients are told."""
+    assert "\n" not in said(error), said(error)
+
+
+def parsed(provider: Provider, path: str, body: bytes) -> Call | None:
+    """The call, or None where it is refused in one sentence."""
+    asked = inbound(provider, path, body)
+    endpoint = route.recognise(provider, "POST", asked.path)
+    assert endpoint is not None, path
+    try:
+        return route.parse(asked, endpoint)
+    except WireError as refused:
+        one_sentence(refused)
+        return None
+
+
+def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object that two readers cannot read differently."""
+    names = [name for name, _ in pairs]
+    assert len(names) == len(set(names)), f"a name twice: {names}"
+    return dict(pairs)
+
+
+def request(provider: Provider, path: str, body: bytes) -> None:
+    """What is judged is what any other reader reads, and a change changes nothing else."""
+    call = parsed(provider, path, body)
+    if call is None or not call.metered:
+        return
+    assert call.head_bound_tokens >= 0
+    assert all(turn.bound_tokens > 0 for turn in call.turns)
+    assert call.choices >= 1
+    assert call.max_output_tokens is None or call.max_output_tokens >= 0
+    body_said = json.loads(body, object_pairs_hook=unique)
+    if (
+        isinstance(body_said, dict)
+        and isinstance(body_said.get("model"), str)
+        and "/models/" not in path
+    ):
+        assert call.model == body_said["model"]
+    assert (
+        call.stream == bool(isinstance(body_said, dict) and body_said.get("stream"))
+        or "?" in path
+        or ("stream" in path.lower())
+    )
+    changes = Changes(model="another-model", max_output_tokens=7)
+    with suppress(WireError):
+        sent, sent_path = route.rewrite(call, body, path, changes, include_usage=False)
+        again = parsed(provider, sent_path, sent)
+        assert again is not None
+        assert (again.model, again.max_output_tokens) == ("another-model", 7)
+        kept = dataclasses.replace(
+            again,
+            model=call.model,
+            max_output_tokens=call.max_output_tokens,
+            head_bound_tokens=call.head_bound_tokens,
+            turns=call.turns,
+            approval_digest=call.approval_digest,
+            unknown_parameters=call.unknown_parameters,
+        )
+        assert kept == call
+
+
+def chunks(data: bytes) -> tuple[list[bytes], bytes]:
+    """What is left of the data after its first bytes said where to cut it."""
+    if len(data) < 4:
+        return [data], data
+    step, body = data[0] % 61 + 1, data[1:]
+    borders = [*range(0, len(body), step), len(body)]
+    return [body[a:b] for a, b in pairwise(borders)], body
+
+
+def heard(call: Call, content_type: str, parts: list[bytes], *, take_out: bool) -> tuple[Any, ...]:
+    answer = Answer(call, content_type, "", take_out_usage=take_out)
+    out: list[bytes] = []
+    for part in (*(part for part in parts if part), b""):
+        given = answer(part)
+        out += [given] if isinstance(given, bytes) else given
+    assert not answer.broken
+    return b"".join(out), answer.usage, answer.meter.done, answer.meter.seen_output_tokens_bound
+
+
+def answer(call: Call, content_type: str, data: bytes) -> None:
+    """However it is cut, an answer passes byte for byte and says the same."""
+    parts, body = chunks(data)
+    whole = heard(call, content_type, [body], take_out=False)
+    cut = heard(call, content_type, parts, take_out=False)
+    assert whole[0] == cut[0] == body
+    assert whole[1:3] == cut[1:3]
+    usage: Usage | None = whole[1]
+    if usage is not None:
+        figures = [value for value in dataclasses.astuple(usage) if isinstance(value, int)]
+        assert min(figures, default=0) >= 0
+    heard(call, content_type, parts, take_out=True)
+
+
+def content_encoding(data: bytes) -> None:
+    """Undone within bounds or refused, whatever it claims to be."""
+    for encoding in ENCODINGS:
+        try:
+            assert len(reading.undo(data, encoding, LIMIT_BYTES)) <= LIMIT_BYTES
+        except WireError as refused:
+            one_sentence(refused)
+
+
+def path(data: bytes) -> None:
+    """One spelling of a path is known; every other is another path."""
+    text = data.decode("latin-1")
+    for provider in facts.providers().values():
+        fact = facts.endpoint(provider, "POST", text) or facts.endpoint(provider, "GET", text)
+        if fact is None:
+            continue
+        assert "//" not in text
+        assert "/../" not in f"{text}/"
+        assert text.isascii()
+        assert text.isprintable()
+        assert not {"?", "#", "\\", ";"} & set(text)
+
+
+def host(data: bytes) -> None:
+    """A name has one form, which is its own form."""
+    form = facts.normalise_host(data.decode("utf-8", "replace"))
+    if form is not None:
+        assert facts.normalise_host(form) == form
+        assert form.isascii()
+        assert form == form.lower()
+
+
+def policy(data: bytes) -> None:
+    """A policy, or all its problems with their places."""
+    with tempfile.NamedTemporaryFile(suffix=".yaml") as file:
+        file.write(data)
+        file.flush()
+        try:
+            load(Path(file.name))
+        except PolicyError as refused:
+            said(refused)
+
+
+def sampled() -> Iterator[tuple[str, Target]]:
+    """Requests and answers of every dialect that has samples."""
+    requests: dict[tuple[str, str], list[bytes]] = {}
+    answers: dict[tuple[str, str], tuple[Call, list[bytes]]] = {}
+    for index in sorted(SAMPLES.glob("*/source.yaml")):
+        for case in yaml.safe_load(index.read_text()):
+            file = index.parent / f"{case['name']}.request.json"
+            if not file.exists():
+                continue
+            body, at = file.read_bytes(), (case["provider"], case["path"])
+            requests.setdefault(at, []).append(body)
+            call = parsed(facts.providers()[case["provider"]], case["path"], body)
+            for suffix, content_type in ANSWERS.items():
+                recorded = index.parent / f"{case['name']}{suffix}"
+                if call is not None and recorded.exists():
+                    name = (f"{case['provider']} {case['path']}", content_type)
+                    answers.setdefault(name, (call, []))[1].append(b"\x07" + recorded.read_bytes())
+    for (provider, at_path), bodies in requests.items():
+        check = partial(request, facts.providers()[provider], at_path)
+        yield f"request {provider} {at_path}", Target(check, tuple(bodies))
+    for (name, content_type), (call, seeds) in answers.items():
+        check = partial(answer, call, content_type)
+        yield f"answer {name} {content_type}", Target(check, tuple(seeds))
+
+
+def ready_made() -> tuple[bytes, ...]:
+    folder = Path(__file__).parents[2] / "policies"
+    return tuple(file.read_bytes() for file in sorted(folder.glob("*.yaml")))
+
+
+TARGETS: dict[str, Target] = {
+    **dict(sampled()),
+    "content-encoding": Target(content_encoding, (b"\x1f\x8b\x08\x00", b"\x28\xb5\x2f\xfd")),
+    "path": Target(
+        path, (b"/v1/chat/completions", b"/v1beta/models/gemini-2.5-pro:generateContent")
+    ),
+    "host": Target(host, (b"api.openai.com", "bücher.example".encode(), b"127.1")),
+    "policy": Target(policy, ready_made()),
+}
