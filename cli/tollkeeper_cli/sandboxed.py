@@ -145,7 +145,10 @@ def check_sandbox(at: Home, folders: Sequence[Path]) -> None:
         UsageError: With what to do.
     """
     find_bubblewrap()
-    kept = {"your home folder": Path.home().resolve(), "the state folder": at.root.resolve()}
+    home = Path.home().resolve()
+    if not home.is_dir() or home == Path(home.anchor):
+        raise UsageError(f"--sandbox needs a home folder to stand in for, and HOME is {home}.")
+    kept = {"your home folder": home, "the state folder": at.root.resolve()}
     for folder in folders:
         real = folder.resolve()
         if not real.is_dir():

@@ -203,6 +203,21 @@ def test_folder_that_would_open_the_sandbox_is_refused(user: Shell, folder: str)
     assert "which a sandbox must not write" in done.err
 
 
+@needs_bubblewrap
+@pytest.mark.parametrize("place", ["/", "/nonexistent"])
+def test_sandbox_needs_a_home_folder_to_stand_in_for(
+    ready: Shell, tmp_path: Path, place: str
+) -> None:
+    ready.environment["HOME"] = place
+
+    done = ready.run(
+        "run", "--sandbox", "--workspace", str(tmp_path / "lab"), "--port", "0", "--", "true"
+    )
+
+    assert done.code == 1
+    assert f"HOME is {place}." in done.err
+
+
 def test_machine_without_bubblewrap_is_told_what_to_install(user: Shell, tmp_path: Path) -> None:
     tools = tmp_path / "tools"
     tools.mkdir()
