@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
-from tollkeeper_cli import levels, process, setup, state
+from tollkeeper_cli import levels, process, reports, setup, state
 from tollkeeper_cli.output import escape, paint, print_json
 from tollkeeper_cli.state import Json
+from tollkeeper_cli.units import now_ns
 
 if TYPE_CHECKING:
     from tollkeeper.domain import Policy
@@ -29,6 +31,7 @@ NOTE: Final = "note"
 WRONG: Final = "wrong"
 _COLOURS: Final = {OK: "32", NOTE: "33", WRONG: "31"}
 _ASK_SECONDS: Final = 5.0
+_TUNNELS_NS: Final = 7 * 86_400 * NS_PER_SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +91,7 @@ def examine(at: Home, *, probes: bool = True) -> Iterator[Found]:
     yield from _policy(at)
     yield from _ledger(at)
     yield from _proxy(at)
+    yield from _tunnels(at)
     yield from _environment(at)
     if probes and at.ca_certificate.exists() and at.bundle.exists():
         yield from _runtimes(at)
@@ -207,6 +211,25 @@ def _proxy(at: Home) -> Iterator[Found]:
         yield Found(WRONG, "proxy", f"{found.address} {said}", "tollkeeper logs")
     if found.host not in ("127.0.0.1", "::1", "localhost"):
         yield Found(NOTE, "proxy", f"{found.host} is reachable from other machines")
+
+
+def _tunnels(at: Home) -> Iterator[Found]:
+    """Which services of models agents have called past our reading, and how to mend that."""
+    from tollkeeper import facts
+
+    try:
+        with state.open_ledger(at) as ledger:
+            seen = reports.tunnelled(ledger, now_ns() - _TUNNELS_NS)
+    except TollkeeperError:
+        return  # the ledger's own line has said so
+    ai = {host: agents for host, agents in seen.items() if facts.is_ai_host(host)}
+    for host, agents in ai.items():
+        yield Found(
+            NOTE, "tunnels", f"{escape(host)}: models, called undecrypted by {', '.join(agents)}",
+            f"other_hosts: {{deny: [{escape(host)}]}}, or a provider of your own with an `api` it speaks",
+        )  # fmt: skip
+    if seen and not ai:
+        yield Found(OK, "tunnels", f"{len(seen)} hosts in a week, none of models that we know")
 
 
 def _ask(host: str, port: int) -> str | None:

@@ -317,6 +317,20 @@ def policy_in_force(ledger: Ledger) -> dict[str, Any] | None:
     return next((dict(json.loads(row["data"])) for row in rows), None)
 
 
+def tunnelled(ledger: Ledger, since_ns: int) -> dict[str, list[str]]:
+    """Hosts that were reached in tunnels nobody reads, each with the agents that went there."""
+    rows = ledger.rows(
+        "SELECT DISTINCT actor, json_extract(data, '$.host') AS host FROM"
+        " (SELECT * FROM audit ORDER BY seq DESC LIMIT 200000)"
+        " WHERE kind = 'tunnelled' AND at_ns >= ? ORDER BY host, actor",
+        [since_ns],
+    )
+    hosts: dict[str, list[str]] = {}
+    for row in rows:
+        hosts.setdefault(row["host"], []).append(row["actor"])
+    return hosts
+
+
 def search_audit(
     ledger: Ledger, *, text: str | None, agent: str | None, kind: str | None,
     call: str | None, since_ns: int | None, limit: int,

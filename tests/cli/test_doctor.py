@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tollkeeper.home import Home
+from tollkeeper.ledger.sqlite import SqliteLedger
 
 from .conftest import Cli
 
@@ -28,6 +31,23 @@ def test_a_fresh_installation_has_nothing_wrong(cli: Cli, home: Home) -> None:
     } == dict.fromkeys(("state", "CA", "policy", "ledger"), "ok")
     assert seen["proxy"]["mend"].startswith("tollkeeper up")
     assert seen["isolation"]["message"].startswith("same-user")
+
+
+def test_models_that_are_called_undecrypted_are_named_with_a_mend(cli: Cli, home: Home) -> None:
+    cli("init")
+    with closing(SqliteLedger(home.database)) as ledger:
+        ledger.record("tunnelled", "atlas", {"host": "github.com"}, time.time_ns())
+        assert found(cli)["tunnels"]["verdict"] == "ok"
+        ledger.record("tunnelled", "atlas", {"host": "api.replicate.com"}, time.time_ns())
+        ledger.record("tunnelled", "scout", {"host": "api.replicate.com"}, time.time_ns())
+        ledger.record(
+            "tunnelled", "atlas", {"host": "fal.run"}, time.time_ns() - 8 * 86_400 * 10**9
+        )
+
+    one = found(cli)["tunnels"]
+    assert one["verdict"] == "note"
+    assert one["message"] == "api.replicate.com: models, called undecrypted by atlas, scout"
+    assert "deny: [api.replicate.com]" in one["mend"]
 
 
 def test_without_a_state_folder_it_says_how_to_begin(cli: Cli, home: Home) -> None:

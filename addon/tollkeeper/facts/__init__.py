@@ -6,6 +6,7 @@ model may write and what is billed beyond the bytes of a request. Everything is 
 and frozen. What a table does not name is unknown: None, never a guess.
 """
 
+from tollkeeper.facts.ai_hosts import is_ai_host
 from tollkeeper.facts.bounds import (
     hidden_input_tokens,
     hides_reasoning,
@@ -46,6 +47,7 @@ __all__ = [
     "hidden_input_tokens",
     "hides_reasoning",
     "image_bound_tokens",
+    "is_ai_host",
     "is_house",
     "key_header",
     "max_output_tokens",

@@ -27,6 +27,7 @@ from OpenSSL import SSL
 from tollkeeper import facts
 from tollkeeper.domain import Provider
 from tollkeeper.proxy.layers import Dress, RefuseTunnel, governed_layer
+from tollkeeper.proxy.sightings import Sightings
 from tollkeeper.proxy.station import Caller, Station
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Tunnels:
         self.station = station
         self.layer = governed_layer(dress, self.body_limit_bytes)
         self.names: dict[str, tuple[str, int]] = {}
+        self.sightings = Sightings(station)
 
     def body_limit_bytes(self) -> int:
         """As the policy in force has it."""
@@ -80,6 +82,8 @@ class Tunnels:
             passes = self.may_relay(caller, nextlayer.data_client())
             if passes is None:
                 raise exceptions.AddonHalt
+            if passes:
+                self.sightings.saw(caller)
             relay = layers.TCPLayer(nextlayer.context, ignore=True)
             nextlayer.layer = relay if passes else RefuseTunnel(nextlayer.context)
             return
