@@ -162,6 +162,10 @@ def _ensure_agent(ledger: Ledger, name: str) -> None:
 
     if there():
         return
+    if any(one.name == name for one in ledger.agents()):  # made again, it would have no limits
+        raise UsageError(
+            f"The agent {name!r} was deleted: `tollkeeper agent create {name}` makes it again."
+        )
     try:
         ledger.create_agent(AgentRecord(name, "active", created_ns=now_ns()))
     except UsageError:

@@ -119,6 +119,16 @@ def test_signals_go_on_to_the_program_and_the_run_still_ends(ready: Shell, cli: 
     assert cli("runs", "show", "long", "--json").data["state"] == "ended"
 
 
+def test_deleted_agent_is_not_made_again_by_a_run(ready: Shell, cli: Cli) -> None:
+    cli("agent", "create", "scout", "--budget", "0.01")
+    assert cli("agent", "delete", "scout").code == 0
+
+    done = ready.run("run", "--agent", "scout", "--port", "0", "--", *python("print('ran')"))
+
+    assert (done.code, done.out) == (1, "")
+    assert "The agent 'scout' was deleted" in done.err
+
+
 def test_what_is_no_program_starts_nothing(cli: Cli, home: Home) -> None:
     done = cli("run", "--", "no-such-program-anywhere")
 
