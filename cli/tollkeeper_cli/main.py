@@ -21,6 +21,7 @@ from tollkeeper_cli import (
     demo,
     deploy,
     doctor,
+    export,
     metrics,
     model,
     policy,
@@ -48,7 +49,7 @@ SECTIONS: Final = {
     "Agents and money": ("agent", "budget", "model"),
     "Held calls": ("approval", "approve", "reject"),
     "Rules": ("policy",),
-    "What happened": ("runs", "audit", "metrics"),
+    "What happened": ("runs", "audit", "metrics", "export"),
 }
 """How --help groups the commands, in the order in which people meet them."""
 
@@ -119,6 +120,7 @@ def tollkeeper(
 for command in (
     demo.demo, setup.init, run.env, proxy.up, proxy.down, proxy.status, proxy.logs, proxy.script,
     doctor.doctor, deploy.deploy, approval.approve, approval.reject, metrics.metrics,
+    export.export,
 ):  # fmt: skip
     app.command()(command)
 app.command(context_settings={"allow_interspersed_args": False})(run.run)

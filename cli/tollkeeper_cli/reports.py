@@ -347,12 +347,5 @@ def search_audit(
     return _decoded(ledger.rows(sql, [p for _, params in asked for p in params] + [limit]))
 
 
-def whole_audit(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Every record with what its hash is made of, ``data`` as the canonical text that was hashed."""
-    return ledger.rows(
-        "SELECT seq, at_ns, kind, actor, call, data, previous, hash FROM audit ORDER BY seq"
-    )
-
-
 def _decoded(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{**row, "data": json.loads(row["data"])} for row in rows]
