@@ -46,6 +46,7 @@ _OF_BASIS: Final = ", ".join(
 )
 SUMS: Final = f"""
     count(*) AS calls, coalesce(sum(state = 'refused'), 0) AS refused,
+    coalesce(sum(state = 'forwarded' OR (state = 'settled' AND outcome != 'not_sent')), 0) AS sent,
     coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd, {_OF_BASIS},
     coalesce(sum(CASE WHEN cost_nano_usd > worst_nano_usd
         THEN cost_nano_usd - worst_nano_usd END), 0) AS overrun_nano_usd,
