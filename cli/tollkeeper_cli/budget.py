@@ -81,11 +81,8 @@ def _show(who: str | None, *, json_: bool) -> None:
         wanted = subject_of(who) if who else None
         if wanted:
             _demand_subject(ledger, policy, wanted)
-        limits = limited(ledger, policy, wanted)
-        at_ns = now_ns()
-        shares = Shares(ledger, Tree.of(ledger.agents()))
-        rows = [_row(ledger, one, at_ns, policy.timezone, shares) for one in limits]
-        parts = shares.parts(wanted) if wanted and not json_ else []
+        rows = balances_now(ledger, policy, now_ns(), wanted)
+        parts = parts_of(ledger, wanted) if wanted and not json_ else []
     columns = [
         one for one in _COLUMNS
         if one.key not in _SELDOM or any(row[one.key] for row in rows)
@@ -94,6 +91,15 @@ def _show(who: str | None, *, json_: bool) -> None:
     if parts:
         print()
         print_rows(parts, seldom(parts, _PARTS), json_=False)
+
+
+def balances_now(
+    ledger: Ledger, policy: Policy, at_ns: int, wanted: str | None = None
+) -> list[Row]:
+    """Limit, spent, reserved and left of every account worth showing, or of one subject's."""
+    shares = Shares(ledger, Tree.of(ledger.agents()))
+    limits = limited(ledger, policy, wanted)
+    return [_row(ledger, one, at_ns, policy.timezone, shares) for one in limits]
 
 
 class Shares:
@@ -115,13 +121,14 @@ class Shares:
         used = self._since[starts_ns]
         return sum(used[one]["cost_nano_usd"] for one in below if one in used)
 
-    def parts(self, subject: str) -> list[dict[str, Any]]:
-        """What each agent has its part in, the dearest first."""
-        from tollkeeper.ledger.breakdown import Asked, breakdown
 
-        rows = breakdown(self.ledger, Asked(("agent",), subject=subject))
-        own = [row for row in rows if row["calls"]]
-        return sorted(own, key=lambda row: -row["cost_nano_usd"])
+def parts_of(ledger: Ledger, subject: str) -> list[dict[str, Any]]:
+    """What each agent has its part in, the dearest first."""
+    from tollkeeper.ledger.breakdown import Asked, breakdown
+
+    rows = breakdown(ledger, Asked(("agent",), subject=subject))
+    own = [row for row in rows if row["calls"]]
+    return sorted(own, key=lambda row: -row["cost_nano_usd"])
 
 
 def _demand_subject(ledger: Ledger, policy: Policy, subject: str) -> None:

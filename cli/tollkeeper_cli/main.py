@@ -27,6 +27,7 @@ from tollkeeper_cli import (
     policy,
     proxy,
     reconcile,
+    report,
     run,
     runs,
     setup,
@@ -50,7 +51,7 @@ SECTIONS: Final = {
     "Agents and money": ("agent", "budget", "model"),
     "Held calls": ("approval", "approve", "reject"),
     "Rules": ("policy",),
-    "What happened": ("runs", "audit", "metrics", "export", "reconcile"),
+    "What happened": ("runs", "audit", "metrics", "report", "export", "reconcile"),
 }
 """How --help groups the commands, in the order in which people meet them."""
 
@@ -121,7 +122,7 @@ def tollkeeper(
 for command in (
     demo.demo, setup.init, run.env, proxy.up, proxy.down, proxy.status, proxy.logs, proxy.script,
     doctor.doctor, deploy.deploy, approval.approve, approval.reject, metrics.metrics,
-    export.export, reconcile.reconcile,
+    report.report, export.export, reconcile.reconcile,
 ):  # fmt: skip
     app.command()(command)
 app.command(context_settings={"allow_interspersed_args": False})(run.run)

@@ -108,8 +108,8 @@ def spent(
     until: Until = None,
     json_: Json = False,
 ) -> None:
-    """Show what was spent, by model, agent, day …, and the basis of each amount."""
-    from tollkeeper.ledger.breakdown import DIMENSIONS, Asked, breakdown, total
+    """Show what was spent, by model, agent, day and more."""
+    from tollkeeper.ledger.breakdown import AMOUNTS, DIMENSIONS, Asked, breakdown, summed
 
     at = state.made_home()
     names = tuple(dict.fromkeys(parse_list(by)))
@@ -126,7 +126,8 @@ def spent(
             timezone=period.timezone,
         )
         with ledger.reading():
-            rows, sums = breakdown(ledger, asked), total(ledger, asked)
+            rows = breakdown(ledger, asked)
+    sums = next(iter(summed(rows)), dict.fromkeys(AMOUNTS, 0))
     if json_:
         print_json({
             "who": who, "since_ns": period.since_ns, "until_ns": period.until_ns,

@@ -19,7 +19,7 @@ from ledger.scripted import DAY, HOUR, SECOND, T0, ScriptedCase
 from tollkeeper.core.budget import account_for
 from tollkeeper.core.snapshot import AgentRecord
 from tollkeeper.domain import Account, Basis, Outcome, Principal, Settlement, Usage, Window
-from tollkeeper.ledger.breakdown import BASES, DIMENSIONS, Asked, breakdown, total
+from tollkeeper.ledger.breakdown import BASES, DIMENSIONS, Asked, breakdown, summed, total
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 ZONE = "America/New_York"
@@ -124,6 +124,7 @@ def test_every_breakdown_adds_up_to_its_total_and_to_the_accounts(calls: list[Ma
             rows = breakdown(ledger, Asked((name, "day"), timezone=ZONE))
             sums = sum((Counter(amounts(row)) for row in rows), Counter())
             assert dict(sums) == {key: n for key, n in amounts(everything).items() if n}
+            assert summed(rows) == ([everything] if calls else [])
         assert everything["cost_nano_usd"] == sum(everything[f"{one}_nano_usd"] for one in BASES)
         for subject in accounts:
             balance = ledger.balance(Account(subject, Window.TOTAL))
@@ -136,7 +137,7 @@ def test_every_breakdown_adds_up_to_its_total_and_to_the_accounts(calls: list[Ma
 @given(st.lists(made, min_size=1, max_size=10), st.sampled_from(["UTC", ZONE, "Asia/Kolkata"]))
 def test_days_and_parents_are_those_of_the_accounts(calls: list[Made], zone: str) -> None:
     with filled(calls) as ledger:
-        rows = breakdown(ledger, Asked(("agent", "day"), timezone=zone))
+        rows = breakdown(ledger, Asked(("agent", "day"), since_ns=T0, timezone=zone))
         days = {(row["agent"], row["day"]): row["with_children_nano_usd"] for row in rows}
         booked = {
             (one, T0 + call.after_hours * HOUR) for call in calls for one in lineage(call.agent)

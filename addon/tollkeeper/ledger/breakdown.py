@@ -8,7 +8,8 @@ today.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,6 +62,13 @@ SUMS: Final = f"""
 """Of some calls: the cost is measured + estimated + reserved (booked whole, because nothing better is
 known); the overrun is the part of it beyond what was reserved; open is what is reserved now."""
 
+AMOUNTS: Final = (
+    "calls", "refused", "sent", "cost_nano_usd", "measured_nano_usd", "estimated_nano_usd",
+    "reserved_nano_usd", "overrun_nano_usd", "open_nano_usd", "unknown_costs", "input_tokens",
+    "output_tokens", "cache_read_input_tokens",
+)  # fmt: skip
+"""The names of the sums, in their order."""
+
 
 @dataclass(frozen=True, slots=True)
 class Asked:
@@ -108,6 +116,16 @@ def breakdown(ledger: Ledger, asked: Asked) -> list[dict[str, Any]]:
     return rows
 
 
+def summed(rows: Iterable[Mapping[str, Any]], by: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Rows of a breakdown by fewer dimensions, the dearest first: as asking again, without the wait."""
+    found: dict[tuple[Any, ...], Counter[str]] = {}
+    for row in rows:
+        key = tuple(row[name] for name in by)
+        found.setdefault(key, Counter()).update({name: row[name] for name in AMOUNTS})
+    made = [{**dict(zip(by, key, strict=True)), **sums} for key, sums in found.items()]
+    return sorted(made, key=lambda row: (-row["cost_nano_usd"], -row["calls"]))
+
+
 def _rolled_up(
     ledger: Ledger, asked: Asked, columns: dict[str, str], rows: list[dict[str, Any]]
 ) -> list[dict[str, Any]]:
@@ -123,7 +141,7 @@ def _rolled_up(
         f" WHERE {where} GROUP BY {places}"
     )
     by_key = {tuple(row[name] for name in columns): row for row in rows}
-    nothing = next(ledger.rows(f"SELECT {SUMS} FROM calls WHERE false"))
+    nothing = dict.fromkeys(AMOUNTS, 0)
     for counted in ledger.rows(sql, params):
         key = tuple(counted[name] for name in columns)
         if key not in by_key:
@@ -145,8 +163,8 @@ def _has_children(ledger: Ledger) -> bool:
 
 def _where(asked: Asked) -> tuple[str, list[Any]]:
     conditions = {
-        "booked_ns >= ?": asked.since_ns,
-        "booked_ns < ?": asked.until_ns,
+        "calls.booked_ns >= ?": asked.since_ns,
+        "calls.booked_ns < ?": asked.until_ns,
         "calls.run = ?": asked.run,
         f"EXISTS (SELECT 1 {_COUNTED} AND counted.subject = ?)": asked.subject,
     }
