@@ -6,6 +6,7 @@
     ├── LedgerError      the books cannot be read or written: disk full, corrupt, wrong version
     │   └── LedgerBusy   another process holds the write lock: try again in a moment
     ├── ApprovalError    a verdict that cannot be given: unknown id, ambiguous prefix, decided already
+    ├── StatementError   a provider's usage file that cannot be read
     └── UsageError       the person asked for something that is not there or cannot be done
 
 They are translated once per edge: by ``fail_closed`` in the proxy and by ``main`` in the CLI.
@@ -69,3 +70,7 @@ class ApprovalError(TollkeeperError):
 
 class UsageError(TollkeeperError):
     """Something was asked for that does not exist or cannot be done."""
+
+
+class StatementError(TollkeeperError):
+    """A provider's usage file that cannot be read; its text begins with the place."""

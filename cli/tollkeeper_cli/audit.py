@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import sys
 import time
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Final, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tollkeeper.errors import UsageError
 from tollkeeper_cli import reports, state
+from tollkeeper_cli.export import As, Into, What, write_all
 from tollkeeper_cli.output import (
     Column,
     Row,
@@ -21,11 +17,11 @@ from tollkeeper_cli.output import (
     print_json,
     print_json_line,
     print_rows,
-    say,
     table,
 )
+from tollkeeper_cli.spent import Period
 from tollkeeper_cli.state import Json
-from tollkeeper_cli.units import dollars, iso, now_ns, parse_duration_ns
+from tollkeeper_cli.units import dollars, now_ns, parse_duration_ns
 
 if TYPE_CHECKING:
     from tollkeeper.ledger.port import Ledger
@@ -33,7 +29,6 @@ if TYPE_CHECKING:
 app = typer.Typer(help="The record: read, search, export, verify.", invoke_without_command=True)
 
 _FOLLOW_SECONDS: Final = 0.2
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 _COLUMNS = [
     Column("seq", "#"), Column("at_ns", "when"), Column("kind", "what"), Column("actor", "who"),
     Column("told", "details"),
@@ -43,13 +38,6 @@ Count = Annotated[
     int, typer.Option("--lines", "-n", metavar="N", min=1, max=100_000, help="How many at most.")
 ]
 Follow = Annotated[bool, typer.Option("--follow", "-f", help="Go on as records come.")]
-
-
-class Format(StrEnum):
-    """How `export` writes."""
-
-    JSONL = "jsonl"
-    CSV = "csv"
 
 
 @app.callback()
@@ -169,51 +157,11 @@ def search(
         raise typer.Exit(1)
 
 
-@app.command()
-def export(
-    format_: Annotated[Format, typer.Option("--format", help="jsonl or csv.")] = Format.JSONL,
-    output: Annotated[
-        Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Instead of standard output."),
-    ] = None,
-) -> None:
+@app.command("export")
+def export_(format_: As = None, output: Into = None) -> None:
     """Write the whole record, with the hashes that prove it."""
-    with state.open_ledger() as ledger:
-        if output is None:
-            _export(ledger, format_, sys.stdout)
-            return
-        try:
-            with output.open("x", encoding="utf-8", newline="") as file:
-                count = _export(ledger, format_, file)
-        except FileExistsError as e:
-            raise UsageError(f"{output} is there already.") from e
-        except OSError as e:
-            raise UsageError(f"{output} cannot be written: {e.strerror}.") from e
-    say(f"{count} records in {escape(output)}.")
-
-
-def _export(ledger: Ledger, format_: Format, file: TextIO) -> int:
-    count = 0
-    writer: Any = None
-    for row in reports.whole_audit(ledger):
-        count += 1
-        if format_ is Format.JSONL:
-            file.write(json.dumps(row, ensure_ascii=True).replace("\x7f", "\\u007f") + "\n")
-            continue
-        if writer is None:
-            writer = csv.DictWriter(file, [*row, "at"])
-            writer.writeheader()
-        cells = {key: _cell(value) for key, value in row.items()}
-        writer.writerow({**cells, "at": iso(row["at_ns"])})
-    return count
-
-
-def _cell(value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula."""
-    if isinstance(value, str):
-        shown = escape(value)
-        return f"'{shown}" if shown.startswith(_FORMULA) else shown
-    return value
+    state.made_home()
+    write_all(What.AUDIT, format_, Period(None, None, "UTC"), output)
 
 
 @app.command()

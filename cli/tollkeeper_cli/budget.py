@@ -17,6 +17,7 @@ from tollkeeper_cli import agent as agents
 from tollkeeper_cli import reports, state
 from tollkeeper_cli.lineage import Tree
 from tollkeeper_cli.output import Column, Row, print_rows
+from tollkeeper_cli.spent import BASIS, seldom, spent, subject_of
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import dollars, now_ns, parse_limit_usd, parse_usd, span
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from tollkeeper.ledger.port import Ledger
 
 app = typer.Typer(help="Balances: limits, spending, credits.", invoke_without_command=True)
+app.command("spent")(spent)
 
 _COLUMNS = [
     Column("subject", "who"), Column("window", "window"), Column("limit_nano_usd", "limit"),
@@ -38,7 +40,9 @@ _COLUMNS = [
 _SELDOM = ("credit_nano_usd", "of_children_nano_usd")
 """Columns that are left out while there is nothing in them."""
 
-_PARTS = [Column("agent", "spent by"), Column("calls", "calls"), Column("cost_nano_usd", "in all")]
+_PARTS = [
+    Column("agent", "spent by"), Column("calls", "calls"), Column("cost_nano_usd", "in all"), *BASIS,
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,19 +81,25 @@ def _show(who: str | None, *, json_: bool) -> None:
         wanted = subject_of(who) if who else None
         if wanted:
             _demand_subject(ledger, policy, wanted)
-        limits = limited(ledger, policy, wanted)
-        at_ns = now_ns()
-        shares = Shares(ledger, Tree.of(ledger.agents()))
-        rows = [_row(ledger, one, at_ns, policy.timezone, shares) for one in limits]
-        parts = shares.parts(wanted) if wanted else []
+        rows = balances_now(ledger, policy, now_ns(), wanted)
+        parts = parts_of(ledger, wanted) if wanted and not json_ else []
     columns = [
         one for one in _COLUMNS
         if one.key not in _SELDOM or any(row[one.key] for row in rows)
     ]  # fmt: skip
     print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
-    if len(parts) > 1 and not json_:
+    if parts:
         print()
-        print_rows(parts, _PARTS, json_=False)
+        print_rows(parts, seldom(parts, _PARTS), json_=False)
+
+
+def balances_now(
+    ledger: Ledger, policy: Policy, at_ns: int, wanted: str | None = None
+) -> list[Row]:
+    """Limit, spent, reserved and left of every account worth showing, or of one subject's."""
+    shares = Shares(ledger, Tree.of(ledger.agents()))
+    limits = limited(ledger, policy, wanted)
+    return [_row(ledger, one, at_ns, policy.timezone, shares) for one in limits]
 
 
 class Shares:
@@ -111,24 +121,14 @@ class Shares:
         used = self._since[starts_ns]
         return sum(used[one]["cost_nano_usd"] for one in below if one in used)
 
-    def parts(self, subject: str) -> list[dict[str, Any]]:
-        """What each agent has its part in, of an agent or a run, the dearest first."""
-        kind, _, name = subject.partition(":")
-        used = reports.calls_by_agent(self.ledger, run=name if kind == "run" else None)
-        if kind == "agent":
-            family = {name, *self.tree.descendants(name)}
-            used = {one: row for one, row in used.items() if one in family}
-        return [] if kind == "team" else list(used.values())
 
+def parts_of(ledger: Ledger, subject: str) -> list[dict[str, Any]]:
+    """What each agent has its part in, the dearest first."""
+    from tollkeeper.ledger.breakdown import Asked, breakdown
 
-def subject_of(who: str) -> str:
-    """``agent:…`` for a bare name; ``team:…`` and ``run:…`` as they are."""
-    kind, colon, name = who.partition(":")
-    if not colon:
-        return f"agent:{who}"
-    if kind not in ("agent", "team", "run") or not name:
-        raise typer.BadParameter(f"{who!r} is no agent, team:NAME or run:ID")
-    return who
+    rows = breakdown(ledger, Asked(("agent",), subject=subject))
+    own = [row for row in rows if row["calls"]]
+    return sorted(own, key=lambda row: -row["cost_nano_usd"])
 
 
 def _demand_subject(ledger: Ledger, policy: Policy, subject: str) -> None:

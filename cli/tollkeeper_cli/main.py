@@ -21,10 +21,13 @@ from tollkeeper_cli import (
     demo,
     deploy,
     doctor,
+    export,
     metrics,
     model,
     policy,
     proxy,
+    reconcile,
+    report,
     run,
     runs,
     setup,
@@ -48,7 +51,7 @@ SECTIONS: Final = {
     "Agents and money": ("agent", "budget", "model"),
     "Held calls": ("approval", "approve", "reject"),
     "Rules": ("policy",),
-    "What happened": ("runs", "audit", "metrics"),
+    "What happened": ("runs", "audit", "metrics", "report", "export", "reconcile"),
 }
 """How --help groups the commands, in the order in which people meet them."""
 
@@ -119,6 +122,7 @@ def tollkeeper(
 for command in (
     demo.demo, setup.init, run.env, proxy.up, proxy.down, proxy.status, proxy.logs, proxy.script,
     doctor.doctor, deploy.deploy, approval.approve, approval.reject, metrics.metrics,
+    report.report, export.export, reconcile.reconcile,
 ):  # fmt: skip
     app.command()(command)
 app.command(context_settings={"allow_interspersed_args": False})(run.run)

@@ -148,11 +148,11 @@ def _label(key: str) -> str:
 def _cells(rows: Sequence[Row], column: Column) -> list[str]:
     values = [row.get(column.key) for row in rows]
     if column.key.endswith(_MONEY):
-        return _amounts(values)
+        return amounts(values)
     return [_shown(column.key, value) for value in values]
 
 
-def _amounts(values: Sequence[int | None]) -> list[str]:
+def amounts(values: Sequence[int | None]) -> list[str]:
     """Exact, with the same number of decimals, so that the points stand under each other."""
     texts = [None if value is None else usd(value) for value in values]
     decimals = max((len(text.partition(".")[2]) for text in texts if text), default=2)

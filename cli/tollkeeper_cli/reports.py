@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.home import Home
+from tollkeeper.ledger.breakdown import SUMS
 
 if TYPE_CHECKING:
     from tollkeeper.ledger.port import Ledger
@@ -23,17 +24,19 @@ _TIMEZONE: Final = re.compile(
 )
 HOUR_NS: Final = 3600 * NS_PER_SECOND
 
-_OF_A_RUN: Final = """
-    SELECT run AS id, min(agent) AS agent, count(DISTINCT agent) AS agents, count(*) AS calls,
-           coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
-           sum(state = 'refused') AS refused,
-           count(DISTINCT approval) AS holds,
+_OF_A_RUN: Final = f"""
+    SELECT run AS id, min(agent) AS agent, count(DISTINCT agent) AS agents,
+           count(DISTINCT approval) AS holds, {SUMS},
            sum(state IN ('held', 'forwarded')) AS open,
-           coalesce(sum(input_tokens), 0) AS input_tokens,
-           coalesce(sum(output_tokens), 0) AS output_tokens,
            min(at_ns) AS first_ns, max(coalesce(settled_ns, at_ns)) AS last_ns
     FROM calls
 """
+
+_AMOUNTS_OF_A_RUN: Final = (
+    "calls", "cost_nano_usd", "measured_nano_usd", "estimated_nano_usd", "reserved_nano_usd",
+    "overrun_nano_usd", "open_nano_usd", "unknown_costs", "refused", "holds", "open", "agents",
+    "input_tokens", "output_tokens",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,16 +127,13 @@ def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[d
             f"WHERE run IN {of_agent}",
             (agent,) * 4,
         )
+    amounts = ", ".join(f"coalesce(used.{name}, 0) AS {name}" for name in _AMOUNTS_OF_A_RUN)
     sql = f"""
         WITH made AS (SELECT * FROM runs {made_by}), used AS ({_OF_A_RUN} {in_run} GROUP BY run)
         SELECT every.id AS id, coalesce(made.agent, used.agent) AS agent,
                CASE WHEN made.id IS NULL THEN 'grouped' WHEN made.state != 'active' THEN made.state
                     WHEN made.ended_ns IS NOT NULL THEN 'ended' ELSE made.state END AS state,
-               coalesce(used.calls, 0) AS calls, coalesce(cost_nano_usd, 0) AS cost_nano_usd,
-               coalesce(refused, 0) AS refused, coalesce(holds, 0) AS holds,
-               coalesce(open, 0) AS open, coalesce(input_tokens, 0) AS input_tokens,
-               coalesce(output_tokens, 0) AS output_tokens,
-               coalesce(agents, 0) AS agents,
+               {amounts},
                coalesce(made.created_ns, first_ns) AS started_ns,
                coalesce(made.ended_ns, last_ns) AS last_ns
         FROM (SELECT id FROM made UNION SELECT id FROM used) AS every
@@ -152,6 +152,22 @@ def run_ids(ledger: Ledger, prefix: str) -> list[str]:
     )
     found = [str(row["id"]) for row in rows]
     return [prefix] if prefix in found else found
+
+
+def is_subject(ledger: Ledger, subject: str) -> bool:
+    """Whether there is an agent or a run of this name, or money was ever counted on it."""
+    kind, _, name = subject.partition(":")
+    of_kind = {
+        "agent": "SELECT 1 FROM agents WHERE name = ?2",
+        "run": "SELECT 1 FROM runs WHERE id = ?2",
+    }
+    known = of_kind.get(kind, "SELECT 1 WHERE ?2 IS NULL")
+    row = _one(
+        ledger,
+        f"SELECT EXISTS (SELECT 1 FROM balances WHERE subject = ?1) OR EXISTS ({known}) AS known",
+        (subject, name),
+    )
+    return bool(row["known"])
 
 
 def run_record(ledger: Ledger, run: str) -> dict[str, Any] | None:
@@ -200,21 +216,14 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     return RunSummary(row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"])
 
 
-def calls_by_agent(
-    ledger: Ledger, *, since_ns: int = 0, run: str | None = None
-) -> dict[str, dict[str, Any]]:
-    """Calls, cost and last call of each agent, the dearest first.
-
-    Args:
-        since_ns: Only calls booked since then.
-        run: Only calls of this run.
-    """
+def calls_by_agent(ledger: Ledger, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
+    """Calls, cost and last call of each agent, the dearest first; booked since then."""
     sql = """
         SELECT agent, count(*) AS calls, coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
-               max(at_ns) AS last_ns FROM calls WHERE booked_ns >= ?1 AND (?2 IS NULL OR run = ?2)
+               max(at_ns) AS last_ns FROM calls WHERE booked_ns >= ?
         GROUP BY agent ORDER BY cost_nano_usd DESC, agent
     """
-    return {row["agent"]: row for row in ledger.rows(sql, (since_ns, run))}
+    return {row["agent"]: row for row in ledger.rows(sql, (since_ns,))}
 
 
 def made_by_agents(ledger: Ledger) -> frozenset[str]:
@@ -350,13 +359,6 @@ def search_audit(
         f" (SELECT * FROM audit WHERE {where} ORDER BY seq DESC LIMIT ?) ORDER BY seq"
     )
     return _decoded(ledger.rows(sql, [p for _, params in asked for p in params] + [limit]))
-
-
-def whole_audit(ledger: Ledger) -> Iterator[dict[str, Any]]:
-    """Every record with what its hash is made of, ``data`` as the canonical text that was hashed."""
-    return ledger.rows(
-        "SELECT seq, at_ns, kind, actor, call, data, previous, hash FROM audit ORDER BY seq"
-    )
 
 
 def _decoded(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:

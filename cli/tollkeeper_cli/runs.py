@@ -10,6 +10,7 @@ import typer
 from tollkeeper.errors import UsageError
 from tollkeeper_cli import reports, state
 from tollkeeper_cli.output import Column, escape, print_facts, print_json, print_rows
+from tollkeeper_cli.spent import BASIS, seldom
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import now_ns
 
@@ -27,7 +28,8 @@ _COLUMNS = [
 ]  # fmt: skip
 
 _AGENT = Column("agent", "agent")
-_AGENTS = [_AGENT, Column("calls", "calls"), Column("cost_nano_usd", "cost")]
+_SUMS = [Column("calls", "calls"), Column("cost_nano_usd", "cost"), *BASIS]
+_MODEL = Column("model", "model")
 
 _CALLS = [
     Column("at_ns", "when"), Column("model", "model"), Column("operation", "operation"),
@@ -54,7 +56,8 @@ def list_(
     """List runs, newest first."""
     with state.open_ledger() as ledger:
         rows = reports.runs(ledger, agent=agent, limit=lines)
-    print_rows(rows, _COLUMNS, json_=json_, empty="No runs yet: tollkeeper run -- CMD")
+    columns = _COLUMNS + seldom(rows, BASIS[1:])
+    print_rows(rows, columns, json_=json_, empty="No runs yet: tollkeeper run -- CMD")
 
 
 def find(ledger: Ledger, prefix: str) -> str:
@@ -79,7 +82,8 @@ def show(run: Run, json_: Json = False) -> None:
         made = reports.run_record(ledger, found)
         calls = reports.calls_of_run(ledger, found)
         summary = reports.summary_of_run(ledger, found)
-        by_agent = reports.calls_by_agent(ledger, run=found)
+        by_agent = parts(ledger, found, "agent")
+        by_model = parts(ledger, found, "model")
     facts: dict[str, Any] = {"run": found}
     if made is not None:
         ended = "ended" if made["state"] == "active" and made["ended_ns"] else made["state"]
@@ -93,17 +97,26 @@ def show(run: Run, json_: Json = False) -> None:
         call["codes"] = json.loads(call["codes"])
         call["became"] = became(call)
     if json_:
-        print_json({**facts, "agents": list(by_agent.values()), "calls": calls})
+        print_json({**facts, "agents": by_agent, "models": by_model, "calls": calls})
         return
     print_facts(facts, json_=False)
     print()
     starter = made["agent"] if made is not None else None
-    shared = set(by_agent) - {starter} != set() if starter else len(by_agent) > 1
-    if shared:
-        print_rows(list(by_agent.values()), _AGENTS, json_=False)
-        print()
+    agents = {row["agent"] for row in by_agent}
+    shared = agents - {starter} != set() if starter else len(agents) > 1
+    for rows, column in ((by_agent if shared else [], _AGENT), (by_model, _MODEL)):
+        if rows:
+            print_rows(rows, [column, *seldom(rows, _SUMS)], json_=False)
+            print()
     whose = [_AGENT] if shared else []
     print_rows(calls, [_CALLS[0], *whose, *_CALLS[1:]], json_=False, empty="No calls yet.")
+
+
+def parts(ledger: Ledger, run: str, by: str) -> list[dict[str, Any]]:
+    """What a run's calls came to by one thing that they differ in, the dearest first."""
+    from tollkeeper.ledger.breakdown import Asked, breakdown
+
+    return breakdown(ledger, Asked((by,), run=run))
 
 
 def became(call: dict[str, Any]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 from typing import Final
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -15,11 +16,12 @@ from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND
 
 __all__ = [
     "clock", "dollars", "iso", "now_ns", "parse_duration_ns", "parse_limit_usd", "parse_list",
-    "parse_usd", "span", "usd",
+    "parse_moment_ns", "parse_usd", "span", "usd",
 ]  # fmt: skip
 
 _DURATION: Final = re.compile(r"(\d+)\s*([smhdw])", re.ASCII)
 _SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _LARGEST_USD: Final = Decimal(1_000_000_000)
 """Beyond a billion dollars nano-USD leave the integers that a database column holds."""
 
@@ -59,6 +61,24 @@ def parse_duration_ns(text: str) -> int:
     if match is None or int(match[1]) == 0:
         raise typer.BadParameter(f"{text!r} is no duration (write 30s, 10m, 24h or 7d)")
     return int(match[1]) * _SECONDS[match[2]] * NS_PER_SECOND
+
+
+def parse_moment_ns(text: str, at_ns: int, timezone: str) -> int:
+    """A moment: ``7d`` is so long before ``at_ns``; a date is its midnight in the timezone.
+
+    ISO-8601 with a time is taken as written; without an offset it is the timezone's.
+    """
+    if _DURATION.fullmatch(text.strip()):
+        return at_ns - parse_duration_ns(text)
+    try:
+        moment = datetime.fromisoformat(text.strip())
+    except ValueError:
+        raise typer.BadParameter(
+            f"{text!r} is no time (write 24h, 7d, 2026-11-01 or 2026-11-01T12:00Z)"
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=ZoneInfo(timezone))
+    return (moment - _EPOCH) // timedelta(seconds=1) * NS_PER_SECOND
 
 
 def parse_list(text: str) -> tuple[str, ...]:

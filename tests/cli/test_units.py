@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tollkeeper.domain import NS_PER_SECOND
-from tollkeeper_cli.units import iso, parse_duration_ns, parse_limit_usd, parse_usd, span, usd
+from tollkeeper_cli.units import (
+    iso,
+    parse_duration_ns,
+    parse_limit_usd,
+    parse_moment_ns,
+    parse_usd,
+    span,
+    usd,
+)
 
 
 @pytest.mark.parametrize(
@@ -59,3 +67,24 @@ def test_spans_show_their_two_largest_units(seconds: int, words: str) -> None:
 
 def test_times_are_utc() -> None:
     assert iso(1_700_000_000_123_456_789) == "2023-11-14T22:13:20.123Z"
+
+
+@pytest.mark.parametrize(
+    ("text", "moment"),
+    [
+        ("24h", "2026-11-20T12:00:00.000Z"),
+        ("2026-11-01", "2026-11-01T04:00:00.000Z"),
+        ("2026-11-02", "2026-11-02T05:00:00.000Z"),
+        ("2026-11-01T12:00Z", "2026-11-01T12:00:00.000Z"),
+    ],
+)
+def test_moments_are_read_on_the_clocks_of_the_timezone(text: str, moment: str) -> None:
+    noon_ns = 1_795_262_400 * NS_PER_SECOND  # 2026-11-21T12:00Z
+
+    assert iso(parse_moment_ns(text, noon_ns, "America/New_York")) == moment
+
+
+@pytest.mark.parametrize("text", ["soon", "0h", "2026-13-01", ""])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(typer.BadParameter, match=r"no (time|duration)"):
+        parse_moment_ns(text, 0, "UTC")

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core.judging import NOW, SECOND
-from tollkeeper.core.budget import account_for, window_bounds
+from tollkeeper.core.budget import account_for, offsets, window_bounds
 from tollkeeper.domain import Account, Window
 
 CALENDAR = (Window.HOUR, Window.DAY, Window.WEEK, Window.MONTH)
@@ -111,3 +111,14 @@ def test_the_hours_of_a_year_follow_each_other_and_never_cross_a_day(zone: str) 
         first = datetime.fromtimestamp(starts // SECOND, place).date()
         _, resets = window_bounds(Window.HOUR, starts, zone)
         assert datetime.fromtimestamp(resets // SECOND - 1, place).date() == first
+
+
+def test_offsets_name_every_change_of_the_clocks() -> None:
+    first, last = ns("2026-01-01T00:00+00:00"), ns("2026-12-31T00:00+00:00")
+
+    assert offsets("Europe/Berlin", first, last) == [
+        (first, 3600 * 10**9),
+        (ns("2026-03-29T01:00+00:00"), 7200 * 10**9),
+        (ns("2026-10-25T01:00+00:00"), 3600 * 10**9),
+    ]
+    assert offsets("UTC", first, first) == [(first, 0)]

@@ -17,6 +17,7 @@ from tollkeeper.domain import NS_PER_SECOND, Account, Window
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _BOUNDLESS: Final = frozenset({Window.TOTAL, Window.RUN})
+_DAY_SECONDS: Final = 86400
 _CACHE_SIZE: Final = 64
 """A policy has one timezone and four calendar windows; tests use a few more."""
 
@@ -118,3 +119,21 @@ def _change(low: int, high: int, zone: ZoneInfo) -> int:
         else:
             high = middle
     return high
+
+
+def offsets(timezone: str, first_ns: int, last_ns: int) -> list[tuple[int, int]]:
+    """From when on the zone's clocks are how far ahead of UTC, between two moments, oldest first.
+
+    Returns:
+        Pairs of nanoseconds: since when, and the offset. There is at least one, from ``first_ns`` on.
+    """
+    zone = ZoneInfo(timezone)
+    second, last = first_ns // NS_PER_SECOND, last_ns // NS_PER_SECOND
+    found = [(first_ns, _offset(second, zone) * NS_PER_SECOND)]
+    while second < last:
+        after = min(second + _DAY_SECONDS, last)
+        offset = _offset(after, zone) * NS_PER_SECOND
+        if offset != found[-1][1]:
+            found.append((_change(second, after, zone) * NS_PER_SECOND, offset))
+        second = after
+    return found
