@@ -14,6 +14,7 @@ from typing import Any, Final
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.home import Home
 from tollkeeper.policy.document import without_secrets
+from tollkeeper_cli.log_repeats import FewerRepeats
 from tollkeeper_cli.output import as_json, escape
 from tollkeeper_cli.units import iso
 
@@ -70,7 +71,7 @@ def log_to(at: Home, *, json_lines: bool, terminal: bool) -> None:
         handlers.append(logging.StreamHandler(sys.stderr))
     for handler in handlers:
         handler.setFormatter(JsonLines() if json_lines else TextLines())
-    logging.basicConfig(level=logging.WARNING, handlers=handlers, force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[FewerRepeats(handlers)], force=True)
     logging.getLogger("tollkeeper").setLevel(logging.INFO)
 
 

@@ -110,5 +110,6 @@ def test_log_is_a_file_of_its_owner_and_the_terminal_of_a_proxy_in_the_foregroun
     logging.getLogger("tollkeeper.x").info("hello")
     assert json.loads(home.log.read_text())["message"] == "hello"
     assert home.log.stat().st_mode & 0o777 == 0o600
-    streams = [getattr(one, "stream", None) for one in root_logger.handlers]
+    [handler] = root_logger.handlers
+    streams = [getattr(one, "stream", None) for one in handler.targets]
     assert sys.stderr in streams

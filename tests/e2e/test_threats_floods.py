@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -119,3 +121,46 @@ def test_credentials_are_asked_for_on_every_connection(town: World) -> None:
         assert connect(known, "api.openai.com:443", credentials(town)).startswith(b"HTTP/1.1 200")
 
         assert connect(stranger, "api.openai.com:443").startswith(b"HTTP/1.1 407")
+
+
+def test_flood_of_refused_connections_is_a_few_lines_of_log_and_counted_exactly(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Logged as ``up`` logs."""
+    ours = (
+        "from tollkeeper_cli.log_format import log_to;"
+        "log_to(Home.default(), json_lines=False, terminal=True)"
+    )
+    basic = "logging.basicConfig(level=logging.INFO)"
+    monkeypatch.setattr(worlds, "SERVE", worlds.SERVE.replace(basic, ours))
+    world.agent()
+    proxy = world.proxy()
+    flood = 150
+    for _ in range(flood):
+        with dial(proxy) as stranger:
+            assert b" 407 " in connect(stranger, "example.com:443").split(b"\r\n")[0]
+        with dial(proxy) as other:
+            connect(other, "example.com:443", credentials(world))
+            other.sendall(b"SSH-2.0-x\r\n")
+            assert other.recv(1) == b""
+        with dial(proxy) as distrustful:
+            connect(distrustful, "api.openai.com:443", credentials(world))
+            with pytest.raises(ssl.SSLError):
+                ssl.create_default_context().wrap_socket(
+                    distrustful, server_hostname="api.openai.com"
+                )
+
+    proxy.stop()
+
+    lines = proxy.log.read_text().splitlines()
+    assert len(lines) < 60
+    assert world.home.log.read_text().splitlines() == lines
+    assert len([line for line in lines if "140 more like it in the last minute" in line]) == 2
+    counted: Counter[str] = Counter()
+    for one in records(world, "turned_away"):
+        counted.update(one)
+    assert counted == {
+        "no credentials": flood,
+        "tunnel closed: it does not speak TLS": flood,
+        "TLS with the client failed": flood,
+    }

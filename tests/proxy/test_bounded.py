@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from mitmproxy.proxy import commands, context, events
 from mitmproxy.proxy.layers.http import _base, _http1
 from mitmproxy.test import tflow, tutils
 
 from proxy.house import mitmproxy_context
-from tollkeeper.proxy.bounded import HEAD_LIMIT_BYTES, BoundedClient, BoundedServer
+from tollkeeper.proxy.bounded import (
+    HEAD_LIMIT_BYTES,
+    HEAD_SECONDS,
+    INTERIM_LIMIT,
+    BoundedClient,
+    BoundedServer,
+)
 
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -69,3 +77,58 @@ def test_nothing_is_kept_after_the_end() -> None:
     assert b"431" in next(one.data for one in first if isinstance(one, commands.SendData))
     assert second == []
     assert len(server.buf) == 0
+
+
+def test_interim_answers_are_dropped_and_counted_anew_for_each_answer() -> None:
+    client = asked()
+
+    said = told(client, b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n" * INTERIM_LIMIT)
+    said += told(client, b"HTTP/1.1 204 No Content\r\n\r\n")
+
+    events_in = [one.event for one in said if isinstance(one, _base.ReceiveHttp)]
+    assert [type(one).__name__ for one in events_in] == ["ResponseHeaders", "ResponseEndOfMessage"]
+    assert events_in[0].response.status_code == 204
+
+
+def test_interim_answers_without_end_are_given_up() -> None:
+    said = told(asked(), b"HTTP/1.1 100 Continue\r\n\r\n" * (INTERIM_LIMIT + 1))
+
+    [broke] = [one.event for one in said if isinstance(one, _base.ReceiveHttp)]
+    assert isinstance(broke, _http1.ResponseProtocolError)
+
+
+def test_switch_of_protocols_is_no_answer() -> None:
+    said = told(asked(), b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n")
+
+    [broke] = [one.event for one in said if isinstance(one, _base.ReceiveHttp)]
+    assert isinstance(broke, _http1.ResponseProtocolError)
+
+
+def test_head_has_a_minute_from_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
+    client, now = asked(), [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+
+    now[0] += 10 * HEAD_SECONDS  # a model thinks
+    said = told(client, b"HTTP/1.1 200 OK\r\n")
+    now[0] += HEAD_SECONDS
+    said += told(client, b"X: y\r\n")
+    assert said == []
+    now[0] += 1
+    said = told(client, b"X: y\r\n")
+
+    assert [one for one in said if isinstance(one, commands.CloseConnection)]
+
+
+def test_what_waits_behind_an_answer_has_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with mitmproxy_context() as made:
+        server = BoundedServer(context.Context(tflow.tclient_conn(), made.options))
+    list(server.handle_event(events.Start()))
+    first = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+
+    told(server, first + b"GET / HT")
+    now[0] += 10 * HEAD_SECONDS
+    said = told(server, b"TP/1.1\r\n")
+
+    assert not [one for one in said if isinstance(one, commands.CloseConnection)]

@@ -95,6 +95,20 @@ def test_cut_answer_of_a_model_that_thinks_unseen_is_booked_whole(house: House) 
     assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
 
 
+def test_whole_answer_that_breaks_off_is_booked_as_reserved(house: House) -> None:
+    """Providers bill an answer in one piece when they begin to send it."""
+    flow = house.judged()
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"")
+    house.enforcer.responseheaders(flow)
+
+    asyncio.run(house.enforcer.error(flow))
+
+    row = house.calls()[-1]
+    assert (row["outcome"], row["basis"]) == ("cut", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"]
+
+
 @pytest.mark.parametrize("status", [400, 401, 429, 500, 529])
 def test_error_of_the_provider_costs_nothing(house: House, status: int) -> None:
     row = buffered(house, answered({"error": {}}, status))

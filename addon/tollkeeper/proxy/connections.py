@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from mitmproxy import connection, ctx
+from mitmproxy import connection, ctx, tls
 from mitmproxy.proxy.server import ConnectionIO
 
 from tollkeeper.proxy.doorkeeper import Doorkeeper, other_host
@@ -75,6 +75,10 @@ class Connections:
         self.forget(client)
         self.station.turned_away["too many connections without credentials"] += 1
         close(client)
+
+    def tls_failed_client(self, data: tls.TlsData) -> None:
+        """Count a client that does not trust the CA, or speaks no TLS; the log says which, a few times."""
+        self.station.turned_away["TLS with the client failed"] += 1
 
     # --------------------------------------------------------------------------- tunnels
 

@@ -366,6 +366,7 @@ def fingerprint() -> dict[str, str]:
         "HttpStream.flow_done": mitm_http.HttpStream.flow_done,
         "Http1Connection._handle_event": _http1.Http1Connection._handle_event,
         "Http1Connection.read_body": _http1.Http1Connection.read_body,
+        "Http1Client.read_headers": _http1.Http1Client.read_headers,
         "Layer.handle_event": layer.Layer.handle_event,
     }
     return {

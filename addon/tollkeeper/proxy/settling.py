@@ -61,8 +61,15 @@ def settlement(
     if whole and usage is not None and usage.output_tokens is not None:
         cost = sheet.cost_nano_usd(usage, call) if sheet else None
         return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status)
+    if cut and not streamed(flow) and (status or 0) < 400:
+        return reserved(decision, sheet, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
     return replace(estimated(call, decision, sheet, answer, status), outcome=outcome)
+
+
+def streamed(flow: http.HTTPFlow) -> bool:
+    """Whether the meter saw the answer come; one that is buffered is seen, and billed, as a whole."""
+    return flow.response is not None and bool(flow.response.stream)
 
 
 def had_left(flow: http.HTTPFlow) -> bool:
