@@ -54,6 +54,18 @@ class Dialect(StrEnum):
     OPENAI_RESPONSES = "openai_responses"
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
+    CODE_ASSIST = "code_assist"
+
+
+class Billing(StrEnum):
+    """Who pays for a call: money by what is used, or a plan at a flat rate.
+
+    What a plan pays has a notional cost: the list price of the same call to the metered API.
+    """
+
+    METERED = "metered"
+    FLAT_COUNTED = "flat_counted"  # a plan pays, and the notional cost counts on budgets
+    FLAT = "flat"  # a plan pays, and the notional cost counts on none
 
 
 class Window(StrEnum):
@@ -142,12 +154,15 @@ class Call:
         choices: ``n`` or ``candidateCount``; each may be billed a whole output.
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
         features: What changes a price or needs leave: ``vision``, ``audio_in``, ``audio_out``,
-            ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``.
+            ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``,
+            ``credits`` (may be paid with credits bought on top of a plan), ``no_output_limit``
+            (the backend takes none).
         tools_offered: Names of the client's own tools, in order.
         server_tools: Tools that the provider runs and bills itself (``web_search`` …).
         unknown_parameters: Top-level keys that the dialect does not know (``strict``).
         prompt: The text a rule may match, at most 64 KiB of it.
         approval_digest: Canonical request minus what a resend changes; binds an approval (hex).
+        by_plan: Whether its credential is one of a plan, and nothing else in it pays.
     """
 
     provider: str
@@ -170,6 +185,7 @@ class Call:
     unknown_parameters: tuple[str, ...] = ()
     prompt: str = ""
     approval_digest: str = ""
+    by_plan: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +374,8 @@ class Decision:
         consumes: The approval that this admission uses up.
         left_nano_usd: The least that any limited account holds after this reservation.
         key: Whose provider key goes along: ``injected``, ``own`` or ``either``.
+        billing: Who pays, as far as the request shows it.
+        worst_nano_usd: The worst case, reserved or not; None without a price.
     """
 
     effect: Effect
@@ -374,6 +392,8 @@ class Decision:
     left_nano_usd: int | None = None
     rated: tuple[str, ...] | None = None
     key: str = "either"
+    billing: Billing = Billing.METERED
+    worst_nano_usd: int | None = None
 
 
 # -------------------------------------------------------------------------------------- policy
@@ -416,6 +436,8 @@ class Provider:
         trust: A PEM file with an extra trust root for this provider.
         prices: The owner's own, USD per million tokens as nano-USD per million, by model glob.
         mounts: Where its dialects stand, first match wins; empty means where ``api`` usually does.
+        billing: ``flat`` when calls with a plan's credential (``facts/plans.yaml``) are paid by it.
+        counts: Whether their notional cost counts on budgets all the same.
     """
 
     name: str
@@ -428,6 +450,8 @@ class Provider:
     trust: str | None = None
     prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    billing: str = "metered"
+    counts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -570,7 +594,9 @@ class Settlement:
     """What a call came to.
 
     Attributes:
-        cost_nano_usd: None when no price is known (observe mode, free hosts).
+        cost_nano_usd: What is booked; None when no price is known (observe mode, free hosts).
+        notional_nano_usd: The list price of what a plan pays; None when it is not known.
+        billing: Who pays, by the answer; None when nothing more is known than at its admission.
     """
 
     outcome: Outcome
@@ -579,3 +605,5 @@ class Settlement:
     usage: Usage = Usage()
     status: int | None = None
     note: str = ""
+    notional_nano_usd: int | None = None
+    billing: Billing | None = None

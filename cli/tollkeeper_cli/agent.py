@@ -175,7 +175,10 @@ def list_(
     with state.open_ledger() as ledger:
         used, minted = reports.calls_by_agent(ledger), reports.made_by_agents(ledger)
         everybody = ledger.agents()
-    whole, nothing = Tree.of(everybody), {"calls": 0, "cost_nano_usd": 0, "last_ns": None}
+    whole, nothing = (
+        Tree.of(everybody),
+        {"calls": 0, "cost_nano_usd": 0, "notional_nano_usd": 0, "last_ns": None},
+    )
     shown = Tree.of(record for record in everybody if all_ or record.state != "deleted")
     rows = []
     for record, depth in shown.whole():
@@ -186,14 +189,18 @@ def list_(
             "made_by": "agent" if record.name in minted else "operator",
             "limits": limit_words(record.limits), "calls": own["calls"], "spent_nano_usd": spent,
             "with_children_nano_usd": spent + _spent(used, below),
+            "notional_nano_usd": own["notional_nano_usd"],
             "last_call_ns": own["last_ns"], "created_ns": record.created_ns,
         })  # fmt: skip
     columns = [
         Column("name", "agent"), Column("state", "state"), Column("parent", "parent"),
         Column("calls", "calls"), Column("spent_nano_usd", "spent"),
         Column("with_children_nano_usd", "with children"),
+        Column("notional_nano_usd", "notional"),
         Column("last_call_ns", "last call"), Column("limits", "limits of its own"),
     ]  # fmt: skip
+    if not any(row["notional_nano_usd"] for row in rows):
+        del columns[6]
     if all(row["with_children_nano_usd"] == row["spent_nano_usd"] for row in rows):
         del columns[5]
     if not json_:
@@ -258,6 +265,7 @@ def show(name: Name, json_: Json = False) -> None:
         "created_ns": record.created_ns,
         "calls": used.get("calls", 0), "spent_nano_usd": spent,
         "with_children_nano_usd": spent + _spent(by_agent, whole.descendants(name)),
+        "notional_nano_usd": used.get("notional_nano_usd") or None,
         "last_call_ns": used.get("last_ns"),
     }  # fmt: skip
     if json_:

@@ -138,7 +138,8 @@ class Teller:
 def held_line(approval: Approval) -> str:
     """That a call waits and what it would cost, in one line."""
     worst = approval.summary.get("worst_nano_usd")
-    cost = f", at most {dollars(worst)}" if isinstance(worst, int) else ""
+    notional = "notional " if "billing" in approval.summary else ""
+    cost = f", at most {notional}{dollars(worst)}" if isinstance(worst, int) else ""
     what = escape(approval.summary.get("model") or "a call")
     return f"{_MARK}held {approval.id}: {what}{cost} (rule {escape(approval.rule)})"
 

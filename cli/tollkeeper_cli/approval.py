@@ -117,6 +117,7 @@ def facts_of(approval: Approval, body_bytes: int, at_ns: int) -> dict[str, Any]:
     """All that is known of the question, the facts of the call included."""
     summary = dict(approval.summary)
     worst, expected = summary.pop("worst_nano_usd", None), summary.pop("expected_nano_usd", None)
+    notional = "notional " if "billing" in summary else ""
     for known in ("agent", "run", "rules", "worst_cost_usd", "expected_cost_usd"):
         summary.pop(known, None)
     facts: dict[str, Any] = {
@@ -125,7 +126,7 @@ def facts_of(approval: Approval, body_bytes: int, at_ns: int) -> dict[str, Any]:
         "agent": approval.agent,
         "run": approval.run,
         "held by rule": approval.rule,
-        "costs at most": None if worst is None else dollars(worst),
+        "costs at most": None if worst is None else f"{notional}{dollars(worst)}",
         "expected cost": None if expected is None else dollars(expected),
         **summary,
         "asked_ns": approval.created_ns,

@@ -116,6 +116,7 @@ def told(kind: str, data: Row) -> str:
         if data.get(key) and not (key in ("agent", "token") and known)
     ]
     for key, word in (("reserve_nano_usd", "reserved"), ("cost_nano_usd", "cost"),
+                      ("notional_nano_usd", "notional"),
                       ("amount_nano_usd", "amount")):  # fmt: skip
         if isinstance(data.get(key), int):
             parts.append(f"{word} {dollars(data[key])}")

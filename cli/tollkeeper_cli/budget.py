@@ -30,6 +30,7 @@ app.command("spent")(spent)
 _COLUMNS = [
     Column("subject", "who"), Column("window", "window"), Column("limit_nano_usd", "limit"),
     Column("credit_nano_usd", "credit"), Column("spent_nano_usd", "spent"),
+    Column("notional_nano_usd", "notional of it"),
     Column("of_children_nano_usd", "by children"), Column("reserved_nano_usd", "reserved"),
     Column("left_nano_usd", "left"),
     Column("resets_ns", "resets"), Column("burn_nano_usd", "per hour"),
@@ -37,11 +38,12 @@ _COLUMNS = [
 ]  # fmt: skip
 
 
-_SELDOM = ("credit_nano_usd", "of_children_nano_usd")
+_SELDOM = ("credit_nano_usd", "of_children_nano_usd", "notional_nano_usd")
 """Columns that are left out while there is nothing in them."""
 
 _PARTS = [
-    Column("agent", "spent by"), Column("calls", "calls"), Column("cost_nano_usd", "in all"), *BASIS,
+    Column("agent", "spent by"), Column("calls", "calls"), Column("booked_nano_usd", "in all"),
+    Column("notional_nano_usd", "notional of it"), *BASIS,
 ]  # fmt: skip
 
 
@@ -109,6 +111,7 @@ class Shares:
         """Nothing is asked yet."""
         self.ledger, self.tree = ledger, tree
         self._since: dict[int, dict[str, dict[str, Any]]] = {}
+        self._by_plans = reports.has_notional(ledger)
 
     def of_children(self, subject: str, starts_ns: int) -> int:
         """Nano-USD of an agent's account that its descendants spent."""
@@ -119,7 +122,11 @@ class Shares:
         if starts_ns not in self._since:
             self._since[starts_ns] = reports.calls_by_agent(self.ledger, since_ns=starts_ns)
         used = self._since[starts_ns]
-        return sum(used[one]["cost_nano_usd"] for one in below if one in used)
+        return sum(used[one]["booked_nano_usd"] for one in below if one in used)
+
+    def notional(self, account: Account) -> int:
+        """Nano-USD of what an account has spent that plans paid for."""
+        return reports.notional_spent(self.ledger, account) if self._by_plans else 0
 
 
 def parts_of(ledger: Ledger, subject: str) -> list[dict[str, Any]]:
@@ -128,7 +135,7 @@ def parts_of(ledger: Ledger, subject: str) -> list[dict[str, Any]]:
 
     rows = breakdown(ledger, Asked(("agent",), subject=subject))
     own = [row for row in rows if row["calls"]]
-    return sorted(own, key=lambda row: -row["cost_nano_usd"])
+    return sorted(own, key=lambda row: -row["booked_nano_usd"])
 
 
 def _demand_subject(ledger: Ledger, policy: Policy, subject: str) -> None:
@@ -221,6 +228,7 @@ def _row(ledger: Ledger, one: Limited, at_ns: int, timezone: str, shares: Shares
         "subject": one.subject.removeprefix("agent:"), "window": str(one.window),
         "limit_nano_usd": one.limit_nano_usd, "credit_nano_usd": balance.credit_nano_usd,
         "spent_nano_usd": balance.spent_nano_usd, "reserved_nano_usd": balance.reserved_nano_usd,
+        "notional_nano_usd": shares.notional(account),
         "of_children_nano_usd": shares.of_children(one.subject, account.starts_ns),
         "left_nano_usd": left, "calls": balance.calls, "resets_ns": account.resets_ns,
         "burn_nano_usd": burn, "empty_in": _empty_in(left, burn, account, at_ns),

@@ -65,6 +65,11 @@ def _print(figures: Row) -> None:
         "in flight": f"{now['in_flight']} ({dollars(now['reserved_nano_usd'])} reserved)",
         "held": f"{now['waiting']} waiting, {now['open_approvals']} unanswered",
     }  # fmt: skip
+    if figures["ever"]["notional_nano_usd"]:
+        facts["notional, by plans"] = (
+            f"{dollars(totals['notional_nano_usd'])} in {figures['over']}, "
+            f"{dollars(figures['ever']['notional_nano_usd'])} ever"
+        )
     if totals["unknown_costs"]:
         facts["cost unknown"] = f"{totals['unknown_costs']} calls"
     print_facts(facts, json_=False)

@@ -98,7 +98,7 @@ def explain(
     The file holds {agent, call: {model, prompt, ...}} as in an example's given, or
     {agent, http: {method, url, headers, body}}. Exit code 1 when it would be refused.
     """
-    from tollkeeper.domain import Effect
+    from tollkeeper.domain import Billing, Effect
     from tollkeeper.policy.explain import explain_file
     from tollkeeper.policy.load import load
 
@@ -107,7 +107,11 @@ def explain(
     facts: dict[str, Any] = {
         "effect": _word(decision), "provider": found.provider, "model": found.model,
         "rules": list(found.rules),
+        "paid_by": None if decision.billing is Billing.METERED else str(decision.billing),
         "costs_at_most_nano_usd": decision.reserve_nano_usd if found.model else None,
+        "notional_at_most_nano_usd": (
+            None if decision.billing is Billing.METERED else decision.worst_nano_usd
+        ),
         "expected_nano_usd": decision.expected_nano_usd, "price_from": decision.price_source,
         "changes": {name: value for name in ("model", "provider", "max_output_tokens")
                     if (value := getattr(decision.changes, name)) is not None},
@@ -163,6 +167,8 @@ def try_(
         "passed_nano_usd": found.passed_nano_usd, "kept_back_nano_usd": found.kept_back_nano_usd,
         "without_price": found.unpriced,
     }  # fmt: skip
+    if found.notional_nano_usd:
+        facts["notional_nano_usd"] = found.notional_nano_usd
     reasons = [
         {"effect": effect, "code": code, "source": source, "requests": count}
         for (effect, code, source), count in found.reasons.most_common()

@@ -17,6 +17,7 @@ from tollkeeper.home import Home
 from tollkeeper.ledger.breakdown import SUMS
 
 if TYPE_CHECKING:
+    from tollkeeper.domain import Account
     from tollkeeper.ledger.port import Ledger
 
 _TIMEZONE: Final = re.compile(
@@ -41,10 +42,11 @@ _AMOUNTS_OF_A_RUN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What one run came to."""
+    """What one run came to; ``notional_nano_usd`` is what plans paid and is in no other sum."""
 
     calls: int
     cost_nano_usd: int
+    notional_nano_usd: int
     unknown_costs: int
     refused: dict[str, int]
     holds: int
@@ -90,10 +92,11 @@ def _one(ledger: Ledger, sql: str, params: tuple[Any, ...] = ()) -> dict[str, An
 
 
 def spent_since(ledger: Ledger, since_ns: int) -> int:
-    """Nano-USD booked to calls admitted since then."""
+    """Nano-USD booked to calls admitted since then; what plans paid is not in it."""
     row = _one(
         ledger,
-        "SELECT coalesce(sum(cost_nano_usd), 0) AS spent FROM calls"
+        "SELECT coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS spent"
+        " FROM calls"
         " WHERE booked_ns >= ? AND state = 'settled'",
         (since_ns,),
     )
@@ -110,6 +113,25 @@ def burn_nano_usd(ledger: Ledger, subject: str, since_ns: int) -> int:
         (since_ns // HOUR_NS, subject, since_ns),
     )
     return int(row["burnt"])
+
+
+def notional_spent(ledger: Ledger, account: Account) -> int:
+    """How much of what an account has spent is notional: plans paid for it, and it counts."""
+    row = _one(
+        ledger,
+        "SELECT coalesce(sum(amount_nano_usd), 0) AS notional FROM transfers"
+        " JOIN calls ON calls.id = transfers.call WHERE subject = ?1 AND billing = 'flat_counted'"
+        " AND kind IN ('post', 'overrun') AND transfers.booked_ns >= ?2"
+        " AND (?3 IS NULL OR transfers.booked_ns < ?3)",
+        (account.subject, account.starts_ns, account.resets_ns),
+    )
+    return int(row["notional"])
+
+
+def has_notional(ledger: Ledger) -> bool:
+    """Whether any plan ever paid for a call."""
+    rows = ledger.rows("SELECT 1 FROM calls WHERE billing != 'metered' LIMIT 1")
+    return next(iter(rows), None) is not None
 
 
 def runs(ledger: Ledger, *, agent: str | None = None, limit: int = 50) -> list[dict[str, Any]]:
@@ -179,7 +201,10 @@ def calls_of_run(ledger: Ledger, run: str, limit: int = 1000) -> list[dict[str, 
     """The run's calls, oldest first."""
     sql = """
         SELECT id, at_ns, agent, provider, model, operation, state, effect, codes, outcome, status,
-               input_tokens, output_tokens, worst_nano_usd, cost_nano_usd, basis, approval,
+               input_tokens, output_tokens, worst_nano_usd,
+               CASE billing WHEN 'metered' THEN cost_nano_usd END AS cost_nano_usd,
+               CASE state WHEN 'settled' THEN notional_nano_usd END AS notional_nano_usd,
+               billing, basis, approval,
                CASE WHEN settled_ns IS NULL THEN NULL ELSE (settled_ns - at_ns) / 1000000 END
                    AS took_ms
         FROM calls WHERE run = ? ORDER BY at_ns, id LIMIT ?
@@ -192,7 +217,8 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     row = _one(
         ledger,
         "SELECT sum(state IN ('settled', 'forwarded')) AS calls,"
-        " coalesce(sum(cost_nano_usd), 0) AS cost,"
+        " coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS cost,"
+        " coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0) AS notional,"
         " (SELECT count(*) FROM approvals WHERE run = ?) AS holds,"
         " sum(state = 'settled' AND cost_nano_usd IS NULL AND model_key != '') AS unknown"
         " FROM calls WHERE run = ?",
@@ -213,15 +239,24 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
             (run, run, run),
         )
     }
-    return RunSummary(row["calls"] or 0, row["cost"], row["unknown"] or 0, refused, row["holds"])
+    return RunSummary(
+        row["calls"] or 0, row["cost"], row["notional"], row["unknown"] or 0, refused, row["holds"]
+    )
 
 
 def calls_by_agent(ledger: Ledger, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:
-    """Calls, cost and last call of each agent, the dearest first; booked since then."""
+    """Calls, cost and last call of each agent, the dearest first; booked since then.
+
+    ``booked_nano_usd`` is what counts on budgets: the cost, and what of notional costs counts.
+    """
     sql = """
-        SELECT agent, count(*) AS calls, coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,
+        SELECT agent, count(*) AS calls,
+               coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS cost_nano_usd,
+               coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0)
+                   AS notional_nano_usd,
+               coalesce(sum(cost_nano_usd), 0) AS booked_nano_usd,
                max(at_ns) AS last_ns FROM calls WHERE booked_ns >= ?
-        GROUP BY agent ORDER BY cost_nano_usd DESC, agent
+        GROUP BY agent ORDER BY cost_nano_usd DESC, notional_nano_usd DESC, agent
     """
     return {row["agent"]: row for row in ledger.rows(sql, (since_ns,))}
 
@@ -243,7 +278,10 @@ def totals(ledger: Ledger, since_ns: int) -> dict[str, Any]:
         SELECT count(*) AS calls,
                coalesce(sum(state = 'settled'), 0) AS settled,
                coalesce(sum(state = 'refused'), 0) AS refused,
-               coalesce(sum(cost_nano_usd), 0) AS spent_nano_usd,
+               coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0)
+                   AS spent_nano_usd,
+               coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0)
+                   AS notional_nano_usd,
                coalesce(sum(input_tokens), 0) AS input_tokens,
                coalesce(sum(output_tokens), 0) AS output_tokens,
                coalesce(sum(cache_read_input_tokens), 0) AS cache_read_input_tokens,
@@ -283,7 +321,10 @@ def top_models(ledger: Ledger, since_ns: int, limit: int) -> list[dict[str, Any]
         SELECT provider, model, count(*) AS calls,
                coalesce(sum(input_tokens), 0) AS input_tokens,
                coalesce(sum(output_tokens), 0) AS output_tokens,
-               coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd
+               coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0)
+                   AS cost_nano_usd,
+               coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0)
+                   AS notional_nano_usd
         FROM calls WHERE at_ns >= ? AND state = 'settled' AND model IS NOT NULL
         GROUP BY provider, model ORDER BY cost_nano_usd DESC, calls DESC LIMIT ?
     """
@@ -297,8 +338,8 @@ def by_hour(ledger: Ledger, now_ns: int, hours: int = 24) -> list[dict[str, Any]
         int(row["hour"]): row
         for row in ledger.rows(
             "SELECT at_ns / ? AS hour, count(*) AS calls, sum(state = 'refused') AS refused,"
-            " coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd"
-            " FROM calls WHERE at_ns >= ? GROUP BY hour",
+            " coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0)"
+            " AS cost_nano_usd FROM calls WHERE at_ns >= ? GROUP BY hour",
             (HOUR_NS, first * HOUR_NS),
         )
     }

@@ -318,6 +318,8 @@ def summary(ledger: Ledger, run: str) -> str:
     """Calls, cost, refusals, holds."""
     made = reports.summary_of_run(ledger, run)
     parts = [f"{made.calls} call{'' if made.calls == 1 else 's'}", dollars(made.cost_nano_usd)]
+    if made.notional_nano_usd:
+        parts.append(f"notional {dollars(made.notional_nano_usd)} paid by a plan")
     if made.unknown_costs:
         parts.append(f"{made.unknown_costs} of unknown cost")
     if made.refused:

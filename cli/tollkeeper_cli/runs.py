@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tollkeeper.errors import UsageError
 from tollkeeper_cli import reports, state
-from tollkeeper_cli.output import Column, escape, print_facts, print_json, print_rows
+from tollkeeper_cli.output import Column, Row, escape, print_facts, print_json, print_rows
 from tollkeeper_cli.spent import BASIS, seldom
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import now_ns
@@ -26,6 +27,9 @@ _COLUMNS = [
     Column("started_ns", "started"), Column("calls", "calls"), Column("refused", "refused"),
     Column("holds", "held"), Column("cost_nano_usd", "cost"),
 ]  # fmt: skip
+
+_NOTIONAL = Column("notional_nano_usd", "notional")
+"""What calls paid by plans would have cost; shown where there are such calls, in no other sum."""
 
 _AGENT = Column("agent", "agent")
 _SUMS = [Column("calls", "calls"), Column("cost_nano_usd", "cost"), *BASIS]
@@ -56,8 +60,16 @@ def list_(
     """List runs, newest first."""
     with state.open_ledger() as ledger:
         rows = reports.runs(ledger, agent=agent, limit=lines)
-    columns = _COLUMNS + seldom(rows, BASIS[1:])
+    columns = with_notional(_COLUMNS, rows) + seldom(rows, BASIS[1:])
     print_rows(rows, columns, json_=json_, empty="No runs yet: tollkeeper run -- CMD")
+
+
+def with_notional(columns: list[Column], rows: Sequence[Row]) -> list[Column]:
+    """The columns, with notional costs beside the costs where there are any."""
+    if not any(row.get("notional_nano_usd") for row in rows):
+        return columns
+    at = next(i for i, column in enumerate(columns) if column.key == "cost_nano_usd") + 1
+    return [*columns[:at], _NOTIONAL, *columns[at:]]
 
 
 def find(ledger: Ledger, prefix: str) -> str:
@@ -93,6 +105,8 @@ def show(run: Run, json_: Json = False) -> None:
         "calls": summary.calls, "refused": summary.refused, "holds": summary.holds,
         "cost_nano_usd": summary.cost_nano_usd,
     }  # fmt: skip
+    if summary.notional_nano_usd:
+        facts["notional_nano_usd"] = summary.notional_nano_usd
     for call in calls:
         call["codes"] = json.loads(call["codes"])
         call["became"] = became(call)
@@ -106,10 +120,11 @@ def show(run: Run, json_: Json = False) -> None:
     shared = agents - {starter} != set() if starter else len(agents) > 1
     for rows, column in ((by_agent if shared else [], _AGENT), (by_model, _MODEL)):
         if rows:
-            print_rows(rows, [column, *seldom(rows, _SUMS)], json_=False)
+            print_rows(rows, [column, *seldom(rows, with_notional(_SUMS, rows))], json_=False)
             print()
     whose = [_AGENT] if shared else []
-    print_rows(calls, [_CALLS[0], *whose, *_CALLS[1:]], json_=False, empty="No calls yet.")
+    columns = with_notional([_CALLS[0], *whose, *_CALLS[1:]], calls)
+    print_rows(calls, columns, json_=False, empty="No calls yet.")
 
 
 def parts(ledger: Ledger, run: str, by: str) -> list[dict[str, Any]]:

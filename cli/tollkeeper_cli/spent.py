@@ -32,7 +32,8 @@ BASIS: Final = [
 
 _SUMS: Final = [
     Column("calls", "calls"), Column("input_tokens", "in"), Column("output_tokens", "out"),
-    Column("cost_nano_usd", "spent"), Column("with_children_nano_usd", "with children"),
+    Column("cost_nano_usd", "spent"),
+    Column("notional_nano_usd", "notional"), Column("with_children_nano_usd", "with children"),
     *BASIS, Column("open_nano_usd", "reserved now"), Column("unknown_costs", "cost unknown"),
 ]  # fmt: skip
 _ALWAYS: Final = ("calls", "input_tokens", "output_tokens", "cost_nano_usd", "measured_nano_usd")

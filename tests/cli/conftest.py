@@ -38,6 +38,7 @@ from tollkeeper.policy.examples import call_of
 from tollkeeper.policy.given import GivenCall
 from tollkeeper.policy.load import load
 from tollkeeper.proxy.processes import owner_name
+from tollkeeper.proxy.settling import by_payer
 from tollkeeper.simulator.lab import Lab, in_thread
 from tollkeeper.simulator.wiring import providers
 from tollkeeper_cli.main import main
@@ -128,6 +129,7 @@ class Books:
         body: bytes | None = None,
         settle: bool = True,
         seconds_ago: int = 0,
+        plan: bool = False,
     ) -> Admission:
         """One call, settled at 100 tokens in and 300 out when it is allowed."""
         now_ns = time.time_ns() - seconds_ago * NS_PER_SECOND
@@ -135,7 +137,8 @@ class Books:
         self.ledger.add_token(token, os.urandom(32).hex())
         run_id = run or day_run(agent, now_ns, self.policy.timezone)
         principal = Principal(agent, token.id, run_id, run_is_minted=run is not None)
-        given = GivenCall(model=model, prompt=prompt, max_output_tokens=500)
+        place = "chatgpt" if plan else None
+        given = GivenCall(model=model, prompt=prompt, max_output_tokens=500, provider=place)
         call = dataclasses.replace(
             call_of(self.policy, given, self.prices, now_ns),
             approval_digest=hashlib.sha256(prompt.encode()).hexdigest(),
@@ -151,6 +154,7 @@ class Books:
             usage = Usage(input_tokens=100, output_tokens=300)
             cost = sheet.cost_nano_usd(usage)
             done = Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, 200)
+            done = by_payer(done, admission.decision, provider, {})
             self.ledger.settle(admission.id, done, now_ns + NS_PER_SECOND)
         return admission
 

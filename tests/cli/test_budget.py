@@ -167,3 +167,14 @@ def test_child_of_a_named_agent_is_not_shown_under_the_default(cli: Cli, books: 
 
     assert rows["stranger", "day"]["source"] == "agents.default"
     assert ("scout", "day") not in rows
+
+
+def test_notional_part_of_what_was_spent_is_shown_as_such(cli: Cli, books: Books) -> None:
+    assert "notional" not in cli("budget").out
+    books.call()
+    books.call(plan=True)
+
+    total = balances(cli)["atlas", "total"]
+
+    assert (total["spent_usd"], total["notional_usd"]) == ("0.0065", "0.00325")
+    assert "notional of it" in cli("budget").out

@@ -47,3 +47,14 @@ def test_people_see_the_same_in_a_few_lines(cli: Cli, books: Books) -> None:
 
 def test_empty_books_have_figures_too(cli: Cli, made: Home) -> None:
     assert "calls in 24h  0 (0 refused)" in cli("metrics").lines
+
+
+def test_what_plans_paid_is_told_apart_from_money(cli: Cli, books: Books) -> None:
+    books.call()
+    books.call(plan=True)
+
+    figures = cli("metrics", "--json").data
+
+    assert figures["totals"]["spent_usd"] == "0.00325"
+    assert figures["totals"]["notional_usd"] == "0.00325"
+    assert "notional, by plans" in cli("metrics").out

@@ -90,3 +90,22 @@ def test_calls_of_children_are_rolled_up_in_the_run_that_they_were_made_in(
     }  # fmt: skip
     assert {call["agent"] for call in data["calls"]} == {"atlas", "scout"}
     assert "scout" in shown
+
+
+def test_notional_cost_stands_beside_the_money_and_in_no_sum_of_it(
+    cli: Cli, books: Books, run: str
+) -> None:
+    assert "notional" not in cli("runs").out
+    books.call(run=run, plan=True)
+
+    [row] = cli("runs", "--json").data
+    shown = cli("runs", "show", run, "--json").data
+
+    assert (row["cost_usd"], row["notional_usd"]) == ("0.00325", "0.00325")
+    assert (shown["cost_usd"], shown["notional_usd"]) == ("0.00325", "0.00325")
+    last = shown["calls"][-1]
+    assert (last["billing"], last["cost_usd"]) == ("flat_counted", None)
+    assert last["notional_usd"] == "0.00325"
+    assert "notional" in cli("runs").out
+    assert "notional" in cli("runs", "show", run).out
+    assert "notional $0.00325" in cli("audit").out

@@ -176,7 +176,7 @@ class Desk:
             "HOME": str(home),
             "TERM": "xterm-256color",
             "TOLLKEEPER_HOME": str(self.home.root),
-            client["key"]: "sk-agent-of-the-matrix",
+            **({client["key"]: "sk-agent-of-the-matrix"} if "key" in client else {}),
             **client.get("set", {}),
         }
 
@@ -184,6 +184,10 @@ class Desk:
         """One program once, in a new home."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
         (folder / "work").mkdir()
+        for name, text in client.get("files", {}).items():
+            file = folder / name
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
         words = "".join(c if c.isalnum() else "-" for c in client["name"].lower()).strip("-")
         run = f"{words}-{scenario}-{secrets.token_hex(2)}"
         # Equal calls of one agent share an approval, so each client asks in words of its own.

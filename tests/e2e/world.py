@@ -79,7 +79,7 @@ class World:
 
     def policy(self, parts: dict[str, Any]) -> None:
         """Write the policy: the built-in providers lead to the simulator."""
-        names = ("openai", "anthropic", "google", "groq")
+        names = (*wiring.BUILT_IN, "groq")
         wired = wiring.providers(self.lab.port, self.lab.certificate, names)
         for name, more in parts.pop("providers", {}).items():
             wired[name] = wired.get(name, {}) | more

@@ -114,7 +114,16 @@ UNKNOWN = [
     ("deepseek", "POST", "/anthropic/v1/messages/count_tokens"),
     ("groq", "POST", "/v1/chat/completions"),
     ("openrouter", "POST", "/api/v1/keys"),
-    ("chatgpt", "POST", "/backend-api/codex/responses"),
+    ("chatgpt", "POST", "/backend-api/conversation"),
+    ("chatgpt", "POST", "/backend-api/wham/tasks"),
+    ("chatgpt", "POST", "/backend-api/wham/apps"),
+    ("chatgpt", "POST", "/backend-api/wham/rate-limit-reset-credits/consume"),
+    ("chatgpt", "POST", "/backend-api/codex/images/generations"),
+    ("chatgpt", "POST", "/v1/responses"),
+    ("gemini-code-assist", "POST", "/v1internal:setCodeAssistGlobalUserSetting"),
+    ("gemini-code-assist", "POST", "/v1internal/models/x:generateContent"),
+    ("anthropic", "PATCH", "/api/oauth/account/settings"),
+    ("anthropic", "POST", "/v1/oauth/token"),
     ("azure", "POST", "/openai/v1/chat/completions"),
 ]
 

@@ -11,6 +11,7 @@ from tollkeeper.core.snapshot import AgentRecord, Snapshot, Standing, TokenRecor
 from tollkeeper.domain import (
     Account,
     Basis,
+    Billing,
     Code,
     Decision,
     Effect,
@@ -58,6 +59,8 @@ class ScriptedCase:
     bound_output: int = 200
     price_source: str | None = "scripted"
     rated: tuple[str, ...] | None = None
+    billing: Billing = Billing.METERED
+    worst: int | None = None
     now_ns: int = T0
     saw: Snapshot | None = None
 
@@ -86,6 +89,8 @@ class ScriptedCase:
             bound_output_tokens=self.bound_output,
             price_source=self.price_source,
             rated=self.rated,
+            billing=self.billing,
+            worst_nano_usd=self.reserve if self.worst is None else self.worst,
         )
         if reasons:
             return replace(decision, effect=Effect.DENY)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from ledger.scripted import (
@@ -13,7 +15,7 @@ from ledger.scripted import (
     ScriptedCase,
     measured,
 )
-from tollkeeper.domain import Balance, Basis, Effect, Outcome, Settlement
+from tollkeeper.domain import Balance, Basis, Billing, Effect, Outcome, Settlement
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.sqlite import SqliteLedger
@@ -117,3 +119,76 @@ def test_free_call_on_no_subject_can_be_settled(ledger: SqliteLedger) -> None:
     assert ledger.settle(admission.id, measured(0), T0 + 1)
 
     assert verify(ledger) == []
+
+
+FLAT = ScriptedCase(budgets=BUDGET, reserve=0, worst=100, billing=Billing.FLAT)
+
+
+def paid(row: dict[str, object]) -> tuple[object, ...]:
+    """What a call's row says of who paid how much."""
+    return row["billing"], row["cost_nano_usd"], row["notional_nano_usd"]
+
+
+def test_plan_that_does_not_count_leaves_every_budget_as_it_was(ledger: SqliteLedger) -> None:
+    admission = ledger.admit(FLAT, PRINCIPAL, T0)
+    assert paid(only_call(ledger)) == ("flat", None, 100)
+
+    settlement = replace(measured(0), notional_nano_usd=60)
+    ledger.settle(admission.id, settlement, T0 + 1)
+
+    assert ledger.balance(ATLAS) == Balance(0, 0, 1)
+    assert paid(only_call(ledger)) == ("flat", 0, 60)
+    assert verify(ledger) == []
+
+
+def test_plan_that_counts_is_booked_at_its_notional_cost(ledger: SqliteLedger) -> None:
+    case = ScriptedCase(budgets=BUDGET, billing=Billing.FLAT_COUNTED)
+    admission = ledger.admit(case, PRINCIPAL, T0)
+
+    ledger.settle(admission.id, replace(measured(60), notional_nano_usd=60), T0 + 1)
+
+    assert ledger.balance(ATLAS) == Balance(60, 0, 1)
+    assert paid(only_call(ledger)) == ("flat_counted", 60, 60)
+    assert verify(ledger) == []
+
+
+def test_what_turns_out_to_be_money_is_booked_in_full(ledger: SqliteLedger) -> None:
+    admission = ledger.admit(FLAT, PRINCIPAL, T0)
+
+    ledger.settle(admission.id, replace(measured(60), billing=Billing.METERED), T0 + 1)
+
+    assert ledger.balance(ATLAS) == Balance(60, 0, 1)
+    assert paid(only_call(ledger)) == ("metered", 60, None)
+    assert verify(ledger) == []
+
+
+@pytest.mark.parametrize(
+    ("outcome", "basis", "notional"),
+    [
+        (Outcome.RECOVERED, Basis.RESERVED, 100),
+        (Outcome.CUT, Basis.RESERVED, 100),
+        (Outcome.PROVIDER_ERROR, Basis.MEASURED, 0),
+        (Outcome.NOT_SENT, Basis.MEASURED, 0),
+    ],
+)
+def test_notional_cost_that_nobody_measured_is_the_worst_case_or_nothing(
+    ledger: SqliteLedger, outcome: Outcome, basis: Basis, notional: int
+) -> None:
+    admission = ledger.admit(FLAT, PRINCIPAL, T0)
+
+    ledger.settle(admission.id, Settlement(outcome, basis, None), T0 + 1)
+
+    assert ledger.balance(ATLAS).spent_nano_usd == 0
+    assert paid(only_call(ledger)) == ("flat", 0, notional)
+    assert verify(ledger) == []
+
+
+def test_notional_cost_that_was_changed_behind_the_record_is_found(ledger: SqliteLedger) -> None:
+    admission = ledger.admit(FLAT, PRINCIPAL, T0)
+    ledger.settle(admission.id, replace(measured(0), notional_nano_usd=60), T0 + 1)
+
+    with ledger.transaction() as connection:
+        connection.execute("UPDATE calls SET notional_nano_usd = 1")
+
+    [finding] = verify(ledger)
+    assert "notional cost 1, and the record says 60" in finding.message

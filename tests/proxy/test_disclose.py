@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from mitmproxy import http
 
-from proxy.house import House, answered
+from proxy.house import ANTHROPIC, House, answered
 from tollkeeper.proxy.disclose import KEY, usd
 
 
@@ -83,3 +84,43 @@ def test_unknown_caller_is_shown_by_the_name_it_gave(house: House) -> None:
 
     assert flow.comment.startswith("atlas")
     assert "agent" not in flow.metadata[KEY]
+
+
+def plan_flow(house: House) -> http.HTTPFlow:
+    return house.judged(
+        host=ANTHROPIC,
+        path="/v1/messages",
+        body={
+            "model": "claude-haiku-4-5",
+            "max_tokens": 9,
+            "messages": [{"role": "user", "content": "hi"}],
+        },
+        fields=[("Host", ANTHROPIC), ("Authorization", "Bearer sk-ant-oat01-abc")],
+    )
+
+
+BILLED = {"model": "claude-haiku-4-5", "usage": {"input_tokens": 10, "output_tokens": 2}}
+
+
+def test_what_a_plan_pays_is_told_as_notional(house: House) -> None:
+    flow = plan_flow(house)
+    claim = {"anthropic_ratelimit_unified_representative_claim": "five_hour"}
+
+    asyncio.run(house.give(flow, answered(BILLED, **claim)))
+
+    assert flow.comment == "atlas · claude-haiku-4-5 · allowed · notional $0.00002"
+    assert "plan at a flat rate" in flow.metadata[KEY]["billing"]
+    assert flow.response is not None
+    assert flow.response.headers["x-tollkeeper-notional-usd"] == "0.00002"
+    assert "x-tollkeeper-cost-usd" not in flow.response.headers
+
+
+def test_what_the_plan_did_not_pay_is_told_as_money(house: House) -> None:
+    flow = plan_flow(house)
+
+    asyncio.run(house.give(flow, answered(BILLED)))
+
+    assert flow.comment == "atlas · claude-haiku-4-5 · allowed · $0.00002"
+    assert flow.metadata[KEY]["billing"].startswith("money: the provider did not say")
+    assert flow.response is not None
+    assert flow.response.headers["x-tollkeeper-cost-usd"] == "0.00002"

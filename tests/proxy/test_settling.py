@@ -10,7 +10,7 @@ import pytest
 from mitmproxy import http
 
 from proxy.house import ANSWER, COST_NANO_USD, House, answered, run
-from tollkeeper.domain import Basis, Outcome
+from tollkeeper.domain import Basis, Billing, Decision, Effect, Outcome, Settlement
 from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy import settling
 
@@ -211,3 +211,62 @@ def test_spooled_settlement_keeps_its_usage(house: House) -> None:
     [row] = house.calls()
     assert (row["input_tokens"], row["output_tokens"]) == (9, 5)
     assert row["cost_nano_usd"] == COST_NANO_USD
+
+
+CLAIM = {"anthropic-ratelimit-unified-representative-claim": "five_hour"}
+OVERAGE = CLAIM | {"anthropic-ratelimit-unified-overage-in-use": "true"}
+FLAT, COUNTED, MONEY = Billing.FLAT, Billing.FLAT_COUNTED, Billing.METERED
+
+
+@pytest.mark.parametrize(
+    ("billing", "provider", "headers", "cost", "notional", "told"),
+    [
+        (MONEY, "anthropic", {"x": "y"}, 60, None, None),
+        (FLAT, "anthropic", CLAIM, 0, 60, None),
+        (COUNTED, "anthropic", CLAIM, 60, 60, None),
+        (FLAT, "anthropic", OVERAGE, 60, None, MONEY),
+        (COUNTED, "anthropic", OVERAGE, 60, None, MONEY),
+        (FLAT, "anthropic", {"x": "y"}, 60, None, MONEY),
+        (FLAT, "anthropic", {}, 0, 60, None),  # no answer came, so that nobody said anything
+        (FLAT, "chatgpt", {"x": "y"}, 0, 60, None),
+    ],
+)
+def test_cost_is_booked_as_who_pays_has_it(
+    billing: Billing,
+    provider: str,
+    headers: dict[str, str],
+    cost: int,
+    notional: int | None,
+    told: Billing | None,
+) -> None:
+    decision = Decision(Effect.ALLOW, billing=billing, worst_nano_usd=100)
+    made = Settlement(Outcome.COMPLETE, Basis.MEASURED, 60)
+
+    settled = settling.by_payer(made, decision, provider, headers)
+
+    assert (settled.cost_nano_usd, settled.notional_nano_usd) == (cost, notional)
+    assert settled.billing is told
+
+
+def test_cut_answer_that_the_plan_did_not_pay_is_booked_at_its_worst() -> None:
+    decision = Decision(Effect.ALLOW, billing=FLAT, reserve_nano_usd=0, worst_nano_usd=100)
+    made = Settlement(Outcome.CUT, Basis.RESERVED, 0)
+
+    money = settling.by_payer(made, decision, "anthropic", OVERAGE)
+    plan = settling.by_payer(made, decision, "anthropic", CLAIM)
+
+    assert (money.cost_nano_usd, money.billing) == (100, MONEY)
+    assert (plan.cost_nano_usd, plan.notional_nano_usd) == (0, 100)
+
+
+def test_spooled_settlement_keeps_who_paid(house: House) -> None:
+    made = Settlement(
+        Outcome.COMPLETE, Basis.MEASURED, 5, notional_nano_usd=5, billing=Billing.METERED
+    )
+    admission = "call-nobody-knows"
+
+    settling.spool(house.station.spool, admission, made, time.time_ns())
+
+    line = json.loads((house.station.spool / FILE_NAME).read_text().splitlines()[-1])
+    kept = line["record"]["settlement"]
+    assert (kept["notional_nano_usd"], kept["billing"]) == (5, "metered")

@@ -133,6 +133,9 @@ def test_seen_text_is_bounded_by_its_bytes(texts: list[str], dialect: Dialect) -
             "delta": {"type": "text_delta", "text": t},
         },
         Dialect.GEMINI: lambda t: {"candidates": [{"content": {"parts": [{"text": t}]}}]},
+        Dialect.CODE_ASSIST: lambda t: {
+            "response": {"candidates": [{"content": {"parts": [{"text": t}]}}]}
+        },
     }
     counting = meter(dialect)
 

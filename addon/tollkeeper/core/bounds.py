@@ -77,6 +77,7 @@ def bounds_of(
     """
     if not call.metered:
         return FREE
+    cap = None if "no_output_limit" in call.features else cap
     return _with_output(call, sheet, cap, input_bound(call, sheet, billed_prefix))
 
 

@@ -24,6 +24,12 @@ def capability_reasons(
             yield from _tools(call, over, limits.tools)
         if False in (limits.streaming, limits.vision, limits.reasoning):
             yield from _kinds(call, over)
+        if limits.max_output_tokens is not None and "no_output_limit" in call.features:
+            yield over.denies(
+                "max_output_tokens",
+                f"This backend takes no output limit, so {over.name('max_output_tokens')} cannot be "
+                "kept here; ask the provider's own API.",
+            )
         if limits.strict:
             yield from _strict(call, over)
 

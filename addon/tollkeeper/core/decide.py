@@ -28,9 +28,16 @@ from functools import lru_cache
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
+from tollkeeper.core.billing import billing_of
 from tollkeeper.core.bounds import Bounds, bounds_of, input_limit_reasons, unbounded_reasons
 from tollkeeper.core.capabilities import capability_reasons
-from tollkeeper.core.holds import asks_about_free_calls, hold_reasons, terms_of, verdict_on
+from tollkeeper.core.holds import (
+    asks_about_free_calls,
+    deny_reasons,
+    hold_reasons,
+    terms_of,
+    verdict_on,
+)
 from tollkeeper.core.keys import stored_reasons
 from tollkeeper.core.layers import Stack, resolve, starters_word, view_of
 from tollkeeper.core.purses import (
@@ -39,6 +46,7 @@ from tollkeeper.core.purses import (
     budget_reasons,
     clamped,
     left_percent,
+    overdrawn,
     price_of,
     price_reasons,
     purses_of,
@@ -52,9 +60,9 @@ from tollkeeper.core.tiers import tier_of
 from tollkeeper.domain import (
     NS_PER_SECOND,
     Account,
+    Billing,
     Call,
     Changes,
-    Code,
     Decision,
     Effect,
     HoldTerms,
@@ -96,6 +104,7 @@ class Weighed:
     bounds: Bounds
     price: Price
     matched: Sequence[Rule]
+    billing: Billing = Billing.METERED
 
     def rules(self, effect: Effect) -> list[Rule]:
         """Those of the matching rules that want this."""
@@ -139,7 +148,8 @@ class CallCase:
     def approval_digest(self) -> str:
         """Who asks for what, where it goes, and every byte of it that a resend keeps."""
         parts = (self.principal.agent, self.provider, self.model or "", self.call.operation)
-        bound_to = "\0".join((*parts, self.call.approval_digest))
+        plan = ("by plan",) if self.call.by_plan else ()
+        bound_to = "\0".join((*parts, self.call.approval_digest, *plan))
         return hashlib.sha256(bound_to.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property
@@ -221,6 +231,8 @@ class CallCase:
                 "expected_nano_usd": price.expected_nano_usd,
                 "worst_nano_usd": price.worst_nano_usd,
             }
+            if self._weighed.billing is not Billing.METERED:
+                record["billing"] = self._weighed.billing
         return {key: value for key, value in record.items() if value not in (None, [], {})}
 
     # ------------------------------------------------------------------------------ the parts
@@ -229,6 +241,9 @@ class CallCase:
         """What the call may cost and which rules it meets, clamped where the policy says so."""
         call, sheet = self.call, self.sheet
         stack = self._stack(snapshot.standing)
+        billing = billing_of(call, self.policy, stack.key, self.provider)
+        if billing is Billing.FLAT:
+            stack = replace(stack, budgets=())
         enforcing = self.policy.mode is Mode.ENFORCE
         cap = stack.output_cap if enforcing else None
         bounds = bounds_of(call, sheet, cap, snapshot.billed_prefix)
@@ -249,7 +264,7 @@ class CallCase:
         matched = self._in_order(late)
         if not call.metered:
             matched = [rule for rule in matched if asks_about_free_calls(rule)]
-        return Weighed(stack, purses, bounds, price, matched)
+        return Weighed(stack, purses, bounds, price, matched, billing)
 
     def _in_order(self, late: Sequence[Rule]) -> Sequence[Rule]:
         """The rules that matched early and late, as the policy has them."""
@@ -281,7 +296,7 @@ class CallCase:
     ) -> Decision:
         call, bounds, price = self.call, weighed.bounds, weighed.price
         reasons.sort(key=lambda reason: -reason.effect)
-        worst = price.worst_nano_usd or 0
+        worst = 0 if weighed.billing is Billing.FLAT else price.worst_nano_usd or 0
         least = min((purse.left_nano_usd for purse in weighed.purses), default=None)
         hold: HoldTerms | None = None
         consumes: str | None = None
@@ -306,6 +321,8 @@ class CallCase:
             consumes=consumes,
             left_nano_usd=least if least is None or not stands else least - worst,
             key=weighed.stack.key,
+            billing=weighed.billing,
+            worst_nano_usd=price.worst_nano_usd,
         )
 
     def _changes(self, bounds: Bounds) -> Changes:
@@ -363,27 +380,6 @@ class CallCase:
             stack = self._view.stack(standing, self.principal, self.call.model, self.now_ns)
             known = self._known_stack = (standing, stack)
         return known[1]
-
-
-def deny_reasons(rules: Sequence[Rule]) -> list[Reason]:
-    """One reason for each rule that denies."""
-    return [
-        Reason(
-            Effect.DENY,
-            Code.POLICY_DENIED,
-            f"rules.{rule.name}",
-            f"{rule.message} (rule {rule.name})"
-            if rule.message
-            else f"Rule {rule.name} does not allow this call.",
-        )
-        for rule in rules
-    ]
-
-
-def overdrawn(price: Price, purses: Sequence[Purse]) -> bool:
-    """Whether the worst case is more than some purse holds."""
-    worst = price.worst_nano_usd
-    return worst is not None and any(worst > purse.left_nano_usd for purse in purses)
 
 
 @lru_cache(maxsize=16)

@@ -104,3 +104,18 @@ def asks_about_free_calls(rule: Rule) -> bool:
     ``call: {agent: atlas}, hold: {}`` means what costs money. A refusal needs no such word.
     """
     return rule.effect is not Effect.HOLD or "operation" in rule.fields
+
+
+def deny_reasons(rules: Sequence[Rule]) -> list[Reason]:
+    """One reason for each rule that denies."""
+    return [
+        Reason(
+            Effect.DENY,
+            Code.POLICY_DENIED,
+            f"rules.{rule.name}",
+            f"{rule.message} (rule {rule.name})"
+            if rule.message
+            else f"Rule {rule.name} does not allow this call.",
+        )
+        for rule in rules
+    ]

@@ -57,7 +57,9 @@ KIN_FACTS: Final = frozenset({"agent", "team"})
 _NO_LIMITS: Final = Limits()
 _MOST_KNOWN: Final = 4096
 _MOST_VIEWS: Final = 8
-_CAPABILITIES: Final = ("scope", "models", "tools", "streaming", "vision", "reasoning", "strict")
+_CAPABILITIES: Final = (
+    "scope", "models", "tools", "streaming", "vision", "reasoning", "strict", "max_output_tokens",
+)  # fmt: skip
 _RATES: Final = ("rpm", "tpm", "concurrent")
 _BY_MINUTE: Final = ("rpm", "tpm")
 

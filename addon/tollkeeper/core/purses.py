@@ -93,6 +93,8 @@ def clamped(
     least = min(purse.left_nano_usd for purse in purses)
     if price.expected_nano_usd is None or price.expected_nano_usd > least:
         return None
+    if "no_output_limit" in call.features:
+        return None
     assert bounds.input_tokens is not None
     assert bounds.output_tokens is not None
     fits = sheet.affordable_output_tokens(
@@ -172,6 +174,12 @@ def _exhausted(purse: Purse, worst_nano_usd: int) -> Reason:
         account=account,
         left_nano_usd=left,
     )
+
+
+def overdrawn(price: Price, purses: Sequence[Purse]) -> bool:
+    """Whether the worst case is more than some purse holds."""
+    worst = price.worst_nano_usd
+    return worst is not None and any(worst > purse.left_nano_usd for purse in purses)
 
 
 def quota_reasons(stack: Stack, balances: Mapping[Account, Balance]) -> Iterator[Reason]:

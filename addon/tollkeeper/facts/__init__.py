@@ -1,7 +1,7 @@
 """Data about other people's formats, each entry with its source and date.
 
 ``hosts.yaml`` says who is governed, ``endpoints.yaml`` what may be asked of them and which of it is
-free, ``clients.yaml`` how long clients wait and what makes them hammer, ``models.yaml`` what a
+free, ``clients.yaml`` how long clients wait and what makes them hammer, ``plans.yaml`` which credentials are a plan's, ``models.yaml`` what a
 model may write and what is billed beyond the bytes of a request. Everything is read once, checked
 and frozen. What a table does not name is unknown: None, never a guess.
 """
@@ -32,6 +32,7 @@ from tollkeeper.facts.hosts import (
     provider_for_host,
     providers,
 )
+from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
 
 __all__ = [
     "AUTH_HEADERS",
@@ -49,11 +50,15 @@ __all__ = [
     "image_bound_tokens",
     "is_ai_host",
     "is_house",
+    "is_of_plan",
     "key_header",
+    "login_hosts",
     "max_output_tokens",
     "mount_of",
     "normalise_host",
+    "paid_by_plan",
     "patience_seconds",
+    "plans",
     "provider_for_host",
     "providers",
     "reroute",

@@ -21,6 +21,7 @@ _FAMILY: Mapping[Dialect, str] = {
     Dialect.OPENAI_RESPONSES: "openai",
     Dialect.ANTHROPIC: "anthropic",
     Dialect.GEMINI: "gemini",
+    Dialect.CODE_ASSIST: "gemini",
 }
 
 

@@ -16,6 +16,7 @@ import idna
 import re2
 
 from tollkeeper.domain import Mount, Provider
+from tollkeeper.facts.plans import plans
 from tollkeeper.facts.tables import read_table
 
 AUTH_HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
@@ -56,6 +57,7 @@ def _provider(entry: Mapping[str, Any]) -> Provider:
             Mount(api=mount["api"], prefix=mount["prefix"], auth=mount["auth"])
             for mount in entry.get("mounts", ())
         ),
+        billing="flat" if entry["name"] in plans() else "metered",
     )
 
 

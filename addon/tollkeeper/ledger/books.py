@@ -94,14 +94,18 @@ def _recorded(ledger: Ledger) -> Iterator[Finding]:
         "SELECT call, sum(kind IN ('admitted', 'held', 'refused')) AS decided,"
         " sum(kind IN ('settled', 'recovered')) AS settled, sum(kind = 'left') AS went,"
         " max(CASE WHEN kind IN ('settled', 'recovered')"
-        " THEN json_extract(data, '$.cost_nano_usd') END) AS cost"
+        " THEN json_extract(data, '$.cost_nano_usd') END) AS cost,"
+        " max(CASE WHEN kind IN ('settled', 'recovered')"
+        " THEN json_extract(data, '$.notional_nano_usd') END) AS notional"
         " FROM audit WHERE call IS NOT NULL GROUP BY call"
     )
     for row in ledger.rows(
-        f"WITH told AS ({told}) SELECT id, state, cost_nano_usd, decided, settled, went, cost"
+        f"WITH told AS ({told}) SELECT id, state, cost_nano_usd, decided, settled, went, cost,"
+        " notional, notional_nano_usd"
         " FROM calls LEFT JOIN told ON told.call = calls.id"
         " WHERE decided IS NULL OR decided = 0 OR settled != (state = 'settled')"
         " OR (state = 'left' AND went = 0) OR cost IS NOT cost_nano_usd"
+        " OR (state = 'settled' AND notional IS NOT notional_nano_usd)"
     ):
         if not row["decided"]:
             yield _of_call(row, "record", "was decided without a record")
@@ -110,6 +114,10 @@ def _recorded(ledger: Ledger) -> Iterator[Finding]:
             yield _of_call(row, "record", wrong)
         elif row["cost"] != row["cost_nano_usd"]:
             wrong = f"cost {row['cost_nano_usd']}, and the record says {row['cost']}"
+            yield _of_call(row, "record", wrong)
+        elif row["notional"] != row["notional_nano_usd"]:
+            told = f"and the record says {row['notional']}"
+            wrong = f"has the notional cost {row['notional_nano_usd']}, {told}"
             yield _of_call(row, "record", wrong)
         else:
             yield _of_call(row, "record", "was left without a record")

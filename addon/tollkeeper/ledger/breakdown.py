@@ -42,13 +42,16 @@ DIMENSIONS: Final = (*_PLAIN, *_FORMATS)
 BASES: Final = ("measured", "estimated", "reserved")
 
 _OF_BASIS: Final = ", ".join(
-    f"coalesce(sum(CASE basis WHEN '{one}' THEN cost_nano_usd END), 0) AS {one}_nano_usd"
+    f"coalesce(sum(CASE WHEN basis = '{one}' AND billing = 'metered' THEN cost_nano_usd END), 0)"
+    f" AS {one}_nano_usd"
     for one in BASES
 )
 SUMS: Final = f"""
     count(*) AS calls, coalesce(sum(state = 'refused'), 0) AS refused,
     coalesce(sum(state = 'forwarded' OR (state = 'settled' AND outcome != 'not_sent')), 0) AS sent,
-    coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd, {_OF_BASIS},
+    coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS cost_nano_usd,
+    coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0) AS notional_nano_usd,
+    coalesce(sum(cost_nano_usd), 0) AS booked_nano_usd, {_OF_BASIS},
     coalesce(sum(CASE WHEN cost_nano_usd > worst_nano_usd
         THEN cost_nano_usd - worst_nano_usd END), 0) AS overrun_nano_usd,
     coalesce(sum(CASE WHEN state IN ('held', 'forwarded') THEN worst_nano_usd END), 0)
@@ -60,10 +63,11 @@ SUMS: Final = f"""
     coalesce(sum(cache_read_input_tokens), 0) AS cache_read_input_tokens
 """
 """Of some calls: the cost is measured + estimated + reserved (booked whole, because nothing better is
-known); the overrun is the part of it beyond what was reserved; open is what is reserved now."""
+known); the overrun is the part of it beyond what was reserved; open is what is reserved now. What
+plans pay is notional and in no other sum but in what is booked on accounts, as far as it counts."""
 
 AMOUNTS: Final = (
-    "calls", "refused", "sent", "cost_nano_usd", "measured_nano_usd", "estimated_nano_usd",
+    "calls", "refused", "sent", "cost_nano_usd", "notional_nano_usd", "booked_nano_usd", "measured_nano_usd", "estimated_nano_usd",
     "reserved_nano_usd", "overrun_nano_usd", "open_nano_usd", "unknown_costs", "input_tokens",
     "output_tokens", "cache_read_input_tokens",
 )  # fmt: skip
@@ -149,7 +153,7 @@ def _rolled_up(
         by_key[key]["with_children_nano_usd"] = counted["with_children_nano_usd"]
     times = [name for name in columns if name in _FORMATS]
     for row in by_key.values():
-        row.setdefault("with_children_nano_usd", row["cost_nano_usd"])
+        row.setdefault("with_children_nano_usd", row["booked_nano_usd"])
     return sorted(
         by_key.values(),
         key=lambda row: ([row[name] for name in times], -row["with_children_nano_usd"]),

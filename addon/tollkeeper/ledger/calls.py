@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from tollkeeper.domain import Decision, Effect, Principal, Settlement
+from tollkeeper.domain import Billing, Decision, Effect, Principal, Settlement
 from tollkeeper.ledger.chain import canonical
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.port import Case
@@ -17,7 +17,8 @@ STATES = {Effect.ALLOW: "forwarded", Effect.CHANGE: "forwarded", Effect.HOLD: "h
 _ADMITTED = (
     "id, at_ns, booked_ns, agent, team, run, provider, model, operation, stream, state, effect,"
     " codes, subjects, worst_nano_usd, expected_nano_usd, bound_input_tokens, bound_output_tokens,"
-    " settled_ns, price_source, approval, consumed, model_key, prefix, owner, rated, reservation"
+    " settled_ns, price_source, approval, consumed, model_key, prefix, owner, rated, reservation,"
+    " billing, notional_nano_usd"
 )
 _COLUMNS = _ADMITTED.split(", ")
 _INSERT = f"INSERT INTO calls ({_ADMITTED}) VALUES ({', '.join('?' * len(_COLUMNS))})"
@@ -27,7 +28,7 @@ _UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
 
 _OPEN = (
     "id, state, agent, booked_ns, subjects, reservation, worst_nano_usd, bound_input_tokens, bound_output_tokens,"
-    " price_source, approval, model_key, prefix, owner, rated"
+    " price_source, approval, model_key, prefix, owner, rated, billing, notional_nano_usd"
 )
 
 
@@ -49,6 +50,8 @@ class OpenCall(NamedTuple):
     prefix: str | None
     owner: str
     rated: int
+    billing: str
+    notional_nano_usd: int | None
 
     @property
     def reserved(self) -> range:
@@ -108,6 +111,8 @@ def write_admitted(
     """
     state = STATES[decision.effect]
     prefix = next(iter(case.prefixes), None)
+    metered = decision.billing is Billing.METERED or state == "refused"
+    notional = None if metered else decision.worst_nano_usd
     connection.execute(
         _UPSERT if again else _INSERT,
         (
@@ -119,6 +124,7 @@ def write_admitted(
             decision.expected_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
             now_ns if state == "refused" else None, decision.price_source, approval,
             decision.consumes, case.model_key, prefix, owner, rated, reservation,
+            decision.billing.value, notional,
         ),
     )  # fmt: skip
     if state != "refused":
@@ -126,6 +132,7 @@ def write_admitted(
             call, state, principal.agent, now_ns, subjects, reservation,
             decision.reserve_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
             decision.price_source, approval, case.model_key, prefix, owner, rated,
+            decision.billing.value, notional,
         )  # fmt: skip
         connection.keep(call, opened)
 
@@ -136,17 +143,22 @@ def write_settled(
     settlement: Settlement,
     cost_nano_usd: int | None,
     now_ns: int,
+    *,
+    billing: str,
+    notional_nano_usd: int | None,
 ) -> None:
-    """Write what the call came to."""
+    """Write what the call came to, and who pays for it."""
     usage = settlement.usage
     connection.execute(
         "UPDATE calls SET state = 'settled', cost_nano_usd = ?, basis = ?, outcome = ?, status = ?,"
         " input_tokens = ?, output_tokens = ?, cache_read_input_tokens = ?,"
-        " cache_write_input_tokens = ?, reasoning_output_tokens = ?, settled_ns = ? WHERE id = ?",
+        " cache_write_input_tokens = ?, reasoning_output_tokens = ?, settled_ns = ?,"
+        " billing = ?, notional_nano_usd = ? WHERE id = ?",
         (
             cost_nano_usd, settlement.basis.value, settlement.outcome.value, settlement.status,
             usage.input_tokens, usage.output_tokens, usage.cache_read_input_tokens,
-            usage.cache_write_input_tokens, usage.reasoning_output_tokens, now_ns, call,
+            usage.cache_write_input_tokens, usage.reasoning_output_tokens, now_ns,
+            billing, notional_nano_usd, call,
         ),
     )  # fmt: skip
 

@@ -45,7 +45,7 @@ class Now:
 
 
 Sums = dict[Group, Counter[str]]
-"""``calls``, ``cost_nano_usd``, ``input_tokens`` and ``output_tokens`` of each group."""
+"""``calls``, ``cost_nano_usd``, ``notional_nano_usd``, ``input_tokens`` and ``output_tokens`` of each group."""
 
 
 class Figures:
@@ -95,7 +95,9 @@ class Figures:
             "SELECT agent, coalesce(provider, '') AS provider, coalesce(model, '') AS model,"
             " CASE state WHEN 'refused' THEN 'refused' ELSE outcome END AS outcome,"
             " CASE state WHEN 'refused' THEN coalesce(json_extract(codes, '$[0]'), '') ELSE ''"
-            " END AS code, count(*) AS calls, coalesce(sum(cost_nano_usd), 0) AS cost_nano_usd,"
+            " END AS code, count(*) AS calls,"
+            " coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0)"
+            " AS cost_nano_usd, coalesce(sum(notional_nano_usd), 0) AS notional_nano_usd,"
             " coalesce(sum(input_tokens), 0) AS input_tokens,"
             " coalesce(sum(output_tokens), 0) AS output_tokens"
             " FROM calls WHERE id >= ? AND id < ? AND state IN ('settled', 'refused')"

@@ -90,7 +90,11 @@ _FIRST = (
         model_key TEXT NOT NULL,         -- provider/model for history; empty for free calls
         prefix TEXT,                     -- digest of its whole conversation, for the input bound
         owner TEXT NOT NULL,             -- the process that answers for it (leases.owner)
-        rated INTEGER NOT NULL           -- how many rates it was charged to when it went out
+        rated INTEGER NOT NULL,          -- how many rates it was charged to when it went out
+        billing TEXT NOT NULL CHECK (billing IN ('metered', 'flat_counted', 'flat')),
+                                         -- who pays: money, or a plan; `flat` counts on no budget
+        notional_nano_usd INTEGER        -- list price of what a plan pays, the worst case while it
+                                         -- is open; NULL when metered and when unknown
     ) STRICT, WITHOUT ROWID
     """,
     "CREATE INDEX calls_of_run ON calls(run, at_ns)",

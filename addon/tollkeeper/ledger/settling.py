@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from tollkeeper.domain import Basis, Outcome, Settlement, Usage
+from tollkeeper.domain import Basis, Billing, Outcome, Settlement, Usage
 from tollkeeper.ledger import accounts, learning, rates
 from tollkeeper.ledger.calls import OpenCall, write_left, write_settled
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import append
 
 _NO_USAGE = Usage()
+_BILLS_NOTHING = (Outcome.NOT_SENT, Outcome.PROVIDER_ERROR)
 _USAGE = tuple(field.name for field in fields(Usage))
 
 
@@ -50,9 +51,16 @@ def resolve(
                 charged_tokens=charged, used_tokens=used,
             )  # fmt: skip
         _learn(connection, call, settlement, now_ns)
-    write_settled(connection, call.id, settlement, cost, now_ns)
+    billing = settlement.billing or Billing(call.billing)
+    notional = _notional(call, settlement, billing)
+    write_settled(
+        connection, call.id, settlement, cost, now_ns, billing=billing, notional_nano_usd=notional
+    )
     kind = "recovered" if settlement.outcome is Outcome.RECOVERED else "settled"
-    append(connection, kind, actor, call.id, _facts(call, settlement, cost), now_ns)
+    facts = _facts(call, settlement, cost)
+    if billing is not Billing.METERED:
+        facts |= {"billing": billing, "notional_nano_usd": notional}
+    append(connection, kind, actor, call.id, facts, now_ns)
 
 
 def _cost(call: OpenCall, settlement: Settlement) -> int | None:
@@ -61,7 +69,18 @@ def _cost(call: OpenCall, settlement: Settlement) -> int | None:
         return settlement.cost_nano_usd
     if settlement.basis is Basis.RESERVED and call.worst_nano_usd:
         return call.worst_nano_usd
+    if call.billing == Billing.FLAT and settlement.billing is not Billing.METERED:
+        return 0
     return None
+
+
+def _notional(call: OpenCall, settlement: Settlement, billing: Billing) -> int | None:
+    """What the call would have cost where a plan pays; the worst case when nothing better is known."""
+    if billing is Billing.METERED:
+        return None
+    if settlement.notional_nano_usd is not None:
+        return settlement.notional_nano_usd
+    return 0 if settlement.outcome in _BILLS_NOTHING else call.notional_nano_usd
 
 
 def _tokens(call: OpenCall, settlement: Settlement) -> int:

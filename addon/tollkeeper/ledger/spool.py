@@ -19,7 +19,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from tollkeeper.domain import Basis, Outcome, Settlement, Usage
+from tollkeeper.domain import Basis, Billing, Outcome, Settlement, Usage
 from tollkeeper.errors import LedgerBusy, LedgerError
 from tollkeeper.ledger.chain import canonical
 from tollkeeper.ledger.port import Ledger
@@ -132,4 +132,6 @@ def _settlement(plain: Mapping[str, Any]) -> Settlement:
         Usage(**usage),
         plain.get("status"),
         plain.get("note", ""),
+        plain.get("notional_nano_usd"),
+        Billing(plain["billing"]) if plain.get("billing") else None,
     )

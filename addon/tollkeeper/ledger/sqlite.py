@@ -219,7 +219,7 @@ def _concerned(
             raise LedgerError("A decision to hold came without its terms.")
         summary = {
             **facts,
-            "worst_nano_usd": decision.reserve_nano_usd,
+            "worst_nano_usd": decision.worst_nano_usd or decision.reserve_nano_usd,
             "expected_nano_usd": decision.expected_nano_usd,
         }
         return Approval(

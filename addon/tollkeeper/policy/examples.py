@@ -28,6 +28,7 @@ from tollkeeper.domain import (
     Mode,
     Policy,
     Principal,
+    Provider,
     Window,
 )
 from tollkeeper.policy.given import ExampleEntry, Expect, Given, GivenCall, Situation
@@ -40,6 +41,8 @@ _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturda
 _DIALECTS: Final = {
     "anthropic": (Dialect.ANTHROPIC, "messages"),
     "gemini": (Dialect.GEMINI, "generate"),
+    "chatgpt": (Dialect.OPENAI_RESPONSES, "responses"),
+    "code_assist": (Dialect.CODE_ASSIST, "generate"),
 }
 _PROMPT_EXTRA_TOKENS: Final = 16
 """What a provider adds around one short message."""
@@ -130,7 +133,7 @@ def call_of(policy: Policy, given: GivenCall, book: PriceBook, now_ns: int) -> C
             f"unknown provider '{provider}'{suggestion(provider, policy.providers)}"
         )
     dialect, operation = _DIALECTS.get(known.api, (Dialect.OPENAI_CHAT, "chat"))
-    if given.stream and dialect is Dialect.GEMINI:
+    if given.stream and dialect in (Dialect.GEMINI, Dialect.CODE_ASSIST):
         operation = "stream_generate"
     flags = {"vision": given.vision, "reasoning": given.reasoning}
     tokens = given.input_tokens
@@ -150,7 +153,15 @@ def call_of(policy: Policy, given: GivenCall, book: PriceBook, now_ns: int) -> C
         tools_offered=tuple(given.tools),
         server_tools=tuple(given.server_tools),
         prompt=given.prompt,
+        by_plan=_by_plan(known, given),
     )
+
+
+def _by_plan(provider: Provider, given: GivenCall) -> bool:
+    if provider.billing != "flat" or given.plan is not None:
+        return provider.billing == "flat" and given.plan is True
+    plan = facts.plans().get(provider.name)
+    return plan is None or plan.credential is None
 
 
 def provider_of(policy: Policy, model: str, book: PriceBook, now_ns: int) -> str:

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote_plus, urlsplit
 
 from tollkeeper import facts
+from tollkeeper.core.billing import with_payer
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import (
@@ -158,11 +159,20 @@ def ask(
         return _refused(Code.UNKNOWN_ENDPOINT, message)
     try:
         call: Call = parse(inbound, endpoint)
+        call = with_payer(call, inbound.provider, *_credentials(inbound))
     except WireError as e:
         return _refused(Code.UNREADABLE_REQUEST, str(e))
     provider, model = resolve(policy, call)
     sheet = book.sheet(provider, model, at_ns, call.service_tier) if model else None
     return CallCase(call, principal, policy, sheet, at_ns, said)
+
+
+def _credentials(inbound: Inbound) -> tuple[list[tuple[str, str]], bool]:
+    """The headers of a request that may carry a key, and whether its query does."""
+    known = facts.credential_headers()
+    headers = [(name, value) for name, value in inbound.headers.items() if name in known]
+    names = (unquote_plus(part.partition("=")[0]).lower() for part in inbound.query.split("&"))
+    return headers, not facts.credential_query().isdisjoint(names)
 
 
 def _refused(code: Code, message: str) -> Decision:
@@ -177,6 +187,8 @@ def _other_host(others: OtherHosts, host: str) -> Decision:
         for entry in getattr(others, listed):
             if name == entry or (entry.startswith("*.") and name.endswith(entry[1:])):
                 source, treatment = f"other_hosts.{listed}", listed
+    if treatment == "inspect" and name in facts.login_hosts():
+        treatment = "tunnel"
     effect = Effect.DENY if treatment == "deny" else Effect.ALLOW
     said = {
         "deny": "refused",

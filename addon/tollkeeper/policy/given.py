@@ -35,6 +35,8 @@ class GivenCall(Strict):
     input_tokens: Count | None = None
     """Unsaid: what the prompt may come to."""
     max_output_tokens: AtLeastOne | None = None
+    plan: bool | None = None
+    """Whether it carries a plan's credential. Unsaid: only where nothing else is taken."""
     time: TimeOfDay = "12:00"
     weekday: Weekday = "monday"
 

@@ -20,6 +20,7 @@ from tollkeeper.policy.checks import check_sense
 from tollkeeper.policy.compile import compile_policy
 from tollkeeper.policy.document import MAX_BYTES, Node, Place, looks_secret, read, shown
 from tollkeeper.policy.model import PolicyEntry
+from tollkeeper.policy.plans import check_plans
 from tollkeeper.policy.problems import Report, Steps, report_invalid
 from tollkeeper.policy.sources import Checked, check_sources
 from tollkeeper.policy.values import KEY_ADVICE
@@ -157,6 +158,7 @@ def _checked(root: Node, folder: Path, report: Report) -> PolicyEntry:
     if entry is not None:
         checked = Checked(valid, entry, root, folder, report)
         check_sources(checked)
+        check_plans(checked)
         check_sense(checked)
     if report or entry is None:
         raise PolicyError(report.problems(warnings=False))

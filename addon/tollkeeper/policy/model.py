@@ -81,6 +81,10 @@ class ProviderEntry(Strict):
     """A PEM file with an extra trust root for this provider, relative to the policy's folder."""
     prices: dict[Glob, PriceEntry] | None = None
     """By model or glob of models; they come before the catalogue's."""
+    billing: Literal["metered", "flat"] | None = None
+    """``flat``: a plan pays for calls with its credential; they have a notional cost."""
+    counts: bool | None = None
+    """Whether a notional cost counts on budgets. Unsaid: true."""
 
 
 class OtherHostsEntry(Strict):

@@ -10,7 +10,7 @@ from typing import Final
 from tollkeeper.core.decide import CallCase
 from tollkeeper.core.identity import day_run
 from tollkeeper.core.pricing import PriceBook
-from tollkeeper.domain import Decision, Effect, Policy, Principal
+from tollkeeper.domain import Billing, Decision, Effect, Policy, Principal
 from tollkeeper.policy.explain import ask
 from tollkeeper.policy.paper import TOKEN, PaperBooks
 from tollkeeper.wire.dialect import Inbound
@@ -45,6 +45,7 @@ class WhatIf:
         reasons: How often each reason had a part in it: ``(effect, code, source)``.
         passed_nano_usd: Expected cost of what is allowed or changed.
         kept_back_nano_usd: Expected cost of what is held or denied.
+        notional_nano_usd: What those of them would have cost that plans pay; in no other sum.
         unpriced: Requests that may cost money and have no known price.
     """
 
@@ -53,6 +54,7 @@ class WhatIf:
     reasons: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     passed_nano_usd: int = 0
     kept_back_nano_usd: int = 0
+    notional_nano_usd: int = 0
     unpriced: int = 0
 
 
@@ -101,7 +103,11 @@ def _cost(found: WhatIf, case: CallCase, decision: Decision, books: PaperBooks) 
     if cost is None:
         found.unpriced += case.call.metered
         cost = 0
-    if decision.effect is Effect.ALLOW:
+    if decision.billing is not Billing.METERED:
+        if decision.effect is Effect.ALLOW:
+            found.notional_nano_usd += cost
+            books.book(case, decision, 0 if decision.billing is Billing.FLAT else cost)
+    elif decision.effect is Effect.ALLOW:
         found.passed_nano_usd += cost
         books.book(case, decision, cost)
     else:

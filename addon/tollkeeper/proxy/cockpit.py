@@ -202,13 +202,14 @@ def facts_of(approval: Approval) -> Iterator[tuple[str, str]]:
 def row_of(approval: Approval, now_ns: int) -> dict[str, Any]:
     """What the list shows of a held call."""
     worst = approval.summary.get("worst_nano_usd")
+    notional = "notional " if "billing" in approval.summary else ""
     return {
         "approval": approval.id,
         "agent": escape(approval.agent),
         "run": escape(approval.run),
         "rule": escape(approval.rule),
         "model": escape(approval.summary.get("model") or approval.summary.get("operation") or ""),
-        "at_most": "" if worst is None else f"${usd(worst)}",
+        "at_most": "" if worst is None else f"{notional}${usd(worst)}",
         "waiting": approval.waiting,
         "asked_seconds_ago": (now_ns - approval.created_ns) // 1_000_000_000,
         "until": clock(approval.lapses_ns),

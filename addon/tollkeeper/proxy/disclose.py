@@ -16,6 +16,7 @@ from tollkeeper.domain import (
     NANO_PER_USD,
     NS_PER_SECOND,
     Admission,
+    Billing,
     Call,
     Reason,
     Settlement,
@@ -29,6 +30,12 @@ COUNTED = tuple(
     one.name for one in fields(Usage) if one.name not in ("model", "service_tier", "unknown")
 )
 """The counts of a usage, in the order in which they are told."""
+
+PAID = {
+    Billing.FLAT_COUNTED: "a plan at a flat rate; its notional cost counts on budgets",
+    Billing.FLAT: "a plan at a flat rate; its notional cost counts on no budget",
+}
+"""Who pays, where it is not simply money."""
 
 
 def usd(nano: int) -> str:
@@ -53,9 +60,16 @@ def at_a_glance(known: Mapping[str, Any]) -> str:
     """Who, which model, what became of it, the cost, and why: a flow's comment."""
     effect, why = known.get("effect"), known.get("why")
     cost = f"${known['cost_usd']}" if "cost_usd" in known else ""
+    if "notional_usd" in known:
+        cost = f"notional ${known['notional_usd']}"
     if effect == "held":
         effect = f"held until {clock(known['lapses_ns'])}"
-        cost, why = f"at most ${known['reserved_usd']}", f"{why}, {known['approval']}"
+        worst = (
+            f"notional ${known['worst_usd']}"
+            if "worst_usd" in known
+            else f"${known['reserved_usd']}"
+        )
+        cost, why = f"at most {worst}", f"{why}, {known['approval']}"
     who = known.get("agent") or known.get("claims")
     parts = [who, known.get("model"), effect, cost, why, known.get("answered")]
     return " · ".join(part for part in parts if part)
@@ -80,6 +94,10 @@ def decided(admission: Admission) -> dict[str, Any]:
     if decision.changes:
         changes = asdict(decision.changes).items()
         facts["changes"] = ", ".join(f"{name} = {to}" for name, to in changes if to is not None)
+    if decision.billing is not Billing.METERED:
+        facts["billing"] = PAID[decision.billing]
+        if decision.worst_nano_usd is not None:
+            facts["worst_usd"] = usd(decision.worst_nano_usd)
     if decision.expected_nano_usd is not None:
         facts["expected_usd"] = usd(decision.expected_nano_usd)
     if decision.left_nano_usd is not None:
@@ -169,12 +187,18 @@ def settled(flow: http.HTTPFlow, admission: Admission, made: Settlement) -> None
     )
     if made.cost_nano_usd is None:
         return
-    known["cost_usd"] = usd(made.cost_nano_usd)
+    decision = admission.decision
+    by_plan = decision.billing is not Billing.METERED and made.billing is None
+    if decision.billing is not Billing.METERED and not by_plan:
+        known["billing"] = f"money: {made.note}"
+    price = made.notional_nano_usd if by_plan else made.cost_nano_usd
+    kind = "notional_usd" if by_plan else "cost_usd"
+    known[kind] = usd(price or 0)
     flow.comment = at_a_glance(known)
     if flow.response is None or flow.response.stream:
         return
-    headers, decision = flow.response.headers, admission.decision
-    headers["x-tollkeeper-cost-usd"] = known["cost_usd"]
+    headers = flow.response.headers
+    headers["x-tollkeeper-notional-usd" if by_plan else "x-tollkeeper-cost-usd"] = known[kind]
     if decision.left_nano_usd is not None:
         left = decision.left_nano_usd + decision.reserve_nano_usd - made.cost_nano_usd
         headers["x-tollkeeper-budget-left-usd"] = usd(left)

@@ -219,10 +219,13 @@ def own_name(name: str, port: int) -> http.Response | None:
 
 
 def other_host(policy: Policy, name: str) -> str:
-    """``tunnel``, ``inspect`` or ``deny`` for a host that is no provider; the named lists win."""
-    others = policy.other_hosts
-    for treatment in ("deny", "inspect", "tunnel"):
-        for entry in getattr(others, treatment):
+    """``tunnel``, ``inspect`` or ``deny`` for a host that is no provider; the named lists win.
+
+    Where logins are handed out nothing is ever decrypted: their answers are refresh tokens.
+    """
+    others, treatment = policy.other_hosts, policy.other_hosts.default
+    for listed in ("tunnel", "inspect", "deny"):
+        for entry in getattr(others, listed):
             if name == entry or (entry.startswith("*.") and name.endswith(entry[1:])):
-                return treatment
-    return others.default
+                treatment = listed
+    return "tunnel" if treatment == "inspect" and name in facts.login_hosts() else treatment

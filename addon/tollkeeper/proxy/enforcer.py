@@ -11,7 +11,7 @@ from mitmproxy import http
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.keys import goes_with_own_key
-from tollkeeper.domain import Admission, Code, Effect, Policy, Provider, Reason
+from tollkeeper.domain import Admission, Billing, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
 from tollkeeper.proxy.answer import Answer
@@ -109,7 +109,7 @@ class Enforcer:
         )
         if not passage.settled:
             made = settling.reserved(passage.admission.decision, passage.sheet, None)
-            await self.books.settle(passage.admission.id, made)
+            await self.books.settle(passage.admission.id, passage.by_payer(made))
             passage.settled = True
 
     @fail_closed
@@ -128,7 +128,8 @@ class Enforcer:
             if passage.endpoint is None:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
-            passage.call = route.parse(inbound, passage.endpoint)
+            call = route.parse(inbound, passage.endpoint)
+            passage.call = self.outgoing.with_payer(flow, inbound.provider, call)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -264,6 +265,8 @@ class Enforcer:
             flow.response.headers.get("content-encoding", ""),
             take_out_usage=passage.usage_spliced,
         )
+        if passage.admission.decision.billing is not Billing.METERED:
+            passage.told = headers_of(flow.response)
         disclose.answered(flow, passage.admission)
         if passage.call.stream and flow.response.status_code < 400:
             flow.response.stream = passage.answer
@@ -304,6 +307,7 @@ class Enforcer:
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )
+        settlement = passage.by_payer(settlement)
         await self.books.settle(admission.id, settlement)
         passage.settled = True
         disclose.settled(flow, admission, settlement)
@@ -342,7 +346,7 @@ class Enforcer:
         if passage.admission.effect is Effect.ALLOW:
             passage.lost, passage.settled = True, True
             made = settling.reserved(passage.admission.decision, passage.sheet, None)
-            self.books.settle_now(passage.admission.id, made)
+            self.books.settle_now(passage.admission.id, passage.by_payer(made))
 
     def note_fault(self, passage: Passage | None, hook: str, error: BaseException) -> None:
         """Put a fault into the record."""

@@ -29,6 +29,10 @@ def exposition(sums: Sums, now: Now, policy: Policy, *, ready: bool) -> str:
             names.by(refused(sums), "calls", "code"),
         ),
         "tollkeeper_cost_usd_total": ("USD booked.", names.by(sums, "cost_nano_usd")),
+        "tollkeeper_notional_usd_total": (
+            "USD that calls paid by plans at a flat rate would have cost.",
+            names.by(sums, "notional_nano_usd"),
+        ),
         "tollkeeper_input_tokens_total": ("Tokens in.", names.by(sums, "input_tokens")),
         "tollkeeper_output_tokens_total": ("Tokens out.", names.by(sums, "output_tokens")),
     }

@@ -61,7 +61,9 @@ def kept_waiting(flow: http.HTTPFlow, passage: Passage) -> GovernedStream | None
     call, request = passage.call, flow.request
     if call is None or not call.stream or not facts.bears_heartbeats(passage.family):
         return None
-    if call.dialect is Dialect.GEMINI and request.query.get_all("alt") != ["sse"]:
+    if call.dialect in (Dialect.GEMINI, Dialect.CODE_ASSIST) and request.query.get_all("alt") != [
+        "sse"
+    ]:
         return None
     if request.http_version == "HTTP/1.0":
         return None

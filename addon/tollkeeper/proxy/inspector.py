@@ -31,6 +31,7 @@ SECTIONS: Mapping[str, Mapping[str, str]] = {
     "caller": {"agent": "agent", "claims": "claims to be", "run": "run", "model": "model"},
     "money in USD": {
         "reserved_usd": "reserved, the worst case", "expected_usd": "expected", "cost_usd": "cost",
+        "billing": "paid by", "worst_usd": "notional at most", "notional_usd": "notional",
         "left_usd": "left when it was reserved", "price": "price from",
     },
     "approval": {

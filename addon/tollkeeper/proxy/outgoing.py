@@ -16,7 +16,8 @@ from weakref import WeakKeyDictionary
 from mitmproxy import http
 
 from tollkeeper import facts
-from tollkeeper.domain import KeySource
+from tollkeeper.core.billing import with_payer
+from tollkeeper.domain import Call, KeySource, Provider
 
 NOTE = b"[kept out of the flow by Tollkeeper]"
 
@@ -70,6 +71,12 @@ class Outgoing:
                 flow.request.path = path + ("?" + "&".join(kept) if kept else "")
         self.wardrobes[flow] = wardrobe
         return wardrobe
+
+    def with_payer(self, flow: http.HTTPFlow, provider: Provider, call: Call) -> Call:
+        """The call, marked when all that pays for it is a plan's credential."""
+        own = self.wardrobes[flow]
+        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in own.headers]
+        return with_payer(call, provider, headers, own.query is not None)
 
     def dress(self, flow: http.HTTPFlow, request: http.Request) -> http.Request:
         """The request that leaves instead of the flow's own; the flow stays as it is."""

@@ -9,8 +9,9 @@ from functools import cache
 from mitmproxy import http
 
 from tollkeeper.core.pricing import PriceSheet
-from tollkeeper.domain import Admission, Call, Code, Dialect, Effect, Policy, Reason
+from tollkeeper.domain import Admission, Call, Code, Dialect, Effect, Policy, Reason, Settlement
 from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.settling import by_payer
 from tollkeeper.proxy.station import Caller
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Endpoint, Inbound
@@ -27,6 +28,7 @@ class Passage:
         admission: What was decided; settled when ``settled`` is True.
         answer: The meter of the answer that is being passed on.
         lost: The answer could not be followed, so our refusal takes its place.
+        told: Headers of the answer to a call that a plan pays; some say whether it did.
     """
 
     caller: Caller
@@ -43,6 +45,13 @@ class Passage:
     usage_spliced: bool = False
     settled: bool = False
     lost: bool = False
+    told: dict[str, str] = field(default_factory=dict)
+
+    def by_payer(self, made: Settlement) -> Settlement:
+        """A settlement of this call as who pays for it has it booked."""
+        assert self.call is not None
+        assert self.admission is not None
+        return by_payer(made, self.admission.decision, self.call.provider, self.told)
 
 
 def fault_response(dialect: Dialect | None) -> http.Response:

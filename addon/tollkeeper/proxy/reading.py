@@ -43,7 +43,7 @@ def read(flow: http.HTTPFlow, provider: Provider, limit_bytes: int) -> Inbound:
     return Inbound(provider, flow.request.method, path, query, headers, body)
 
 
-def headers_of(request: http.Request) -> dict[str, str]:
+def headers_of(request: http.Message) -> dict[str, str]:
     """Header values by lower-case name, those of one name joined by a comma.
 
     Read once, because mitmproxy's ``Headers`` goes over all fields for every name it is asked for.

@@ -15,6 +15,7 @@ from tollkeeper import facts
 from tollkeeper.core.pricing import PriceSheet
 from tollkeeper.domain import (
     Basis,
+    Billing,
     Call,
     Decision,
     Outcome,
@@ -70,6 +71,30 @@ def settlement(
 def streamed(flow: http.HTTPFlow) -> bool:
     """Whether the meter saw the answer come; one that is buffered is seen, and billed, as a whole."""
     return flow.response is not None and bool(flow.response.stream)
+
+
+def by_payer(
+    made: Settlement, decision: Decision, provider: str, headers: Mapping[str, str]
+) -> Settlement:
+    """The same, as who pays for it has it booked.
+
+    Where the provider says on each answer whether the plan paid, its word and not the credential's
+    look decides: what the plan did not pay is real money, and booked in full.
+
+    Args:
+        provider: Its name.
+        headers: Of the answer, empty when none came.
+    """
+    if decision.billing is Billing.METERED:
+        return made
+    price = made.cost_nano_usd
+    if made.basis is Basis.RESERVED and price is not None:
+        price = decision.worst_nano_usd
+    if headers and price and not facts.paid_by_plan(provider, headers):
+        note = "the provider did not say that the plan paid"
+        return replace(made, cost_nano_usd=price, billing=Billing.METERED, note=note)
+    counts = decision.billing is Billing.FLAT_COUNTED
+    return replace(made, cost_nano_usd=price if counts else 0, notional_nano_usd=price)
 
 
 def had_left(flow: http.HTTPFlow) -> bool:

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.errors import UsageError
-from tollkeeper.simulator import anthropic_messages, gemini, openai_chat, openai_responses
+from tollkeeper.simulator import anthropic_messages, gemini, openai_chat, openai_responses, plans
 from tollkeeper.simulator.exchange import Answer, Exchange, Frame, plan, usage
 from tollkeeper.simulator.frames import JSON, dump
 from tollkeeper.simulator.http1 import Received
@@ -64,10 +64,12 @@ def simulate(received: Received, host: str, order: str, serial: int) -> Simulate
     family = family_of(received, host)
     if _TELEMETRY.fullmatch(received.path):
         return Simulated(Answer(200, (("Content-Type", JSON),), (Frame(b"{}"),)))
+    if beside := plans.side_answer(received):
+        return Simulated(beside)
     if received.method == "GET":
         return Simulated(_models(received, host, family) or error(family, 404, "No such path."))
     try:
-        body = json.loads(received.body)
+        body = json.loads(plans.unpacked(received))
         return _call(received, body, order, serial, now_s, family)
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as e:
         sentence = f"missing {e}" if isinstance(e, KeyError) else str(e)
@@ -140,6 +142,14 @@ def _call(
         streams = {"generateContent": False, "streamGenerateContent": True}
         exchange = gemini.read(body, model, serial, now_s, stream=streams[verb], sse=sse)
         dialect = Dialect.GEMINI
+    elif at := plans.CODE_ASSIST.fullmatch(path):
+        model, inner = plans.unwrapped(body)
+        if at["verb"] == "countTokens":
+            return _free(gemini.count_answer(gemini.read_count(inner, model)))
+        sse = parse_qs(received.target.partition("?")[2]).get("alt") == ["sse"]
+        stream = at["verb"] == "streamGenerateContent"
+        exchange = gemini.read(inner, model, serial, now_s, stream=stream, sse=sse)
+        dialect = Dialect.CODE_ASSIST
     elif path.endswith("/messages/count_tokens"):
         return _free(
             anthropic_messages.count_answer(
@@ -157,10 +167,12 @@ def _call(
     else:
         return Simulated(error(family, 404, f"Unknown path {path}."))
     script = parse(f"{find(exchange.last_text)} {order}")
-    return _answered(exchange, script, dialect, family)
+    return _answered(received, exchange, script, dialect, family)
 
 
-def _answered(exchange: Exchange, script: Script, dialect: Dialect, family: str) -> Simulated:
+def _answered(
+    received: Received, exchange: Exchange, script: Script, dialect: Dialect, family: str
+) -> Simulated:
     if script.status is not None:
         headers = (("Retry-After", script.retry_after),) if script.retry_after else ()
         message = script.message or f"Simulated error {script.status}."
@@ -178,9 +190,12 @@ def _answered(exchange: Exchange, script: Script, dialect: Dialect, family: str)
         case Dialect.OPENAI_RESPONSES:
             said = openai_responses.answer(exchange, script, planned, billed)
         case Dialect.ANTHROPIC:
-            said = anthropic_messages.answer(exchange, script, planned, billed)
+            plain = anthropic_messages.answer(exchange, script, planned, billed)
+            said = plans.with_plan(plain, received, script.plan)
         case Dialect.GEMINI:
             said = gemini.answer(exchange, script, planned, billed)
+        case Dialect.CODE_ASSIST:
+            said = plans.wrapped(gemini.answer(exchange, script, planned, billed))
     return Simulated(said, script, billed, dialect)
 
 

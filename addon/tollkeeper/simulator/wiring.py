@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-BUILT_IN = ("openai", "anthropic", "google")
+BUILT_IN = ("openai", "anthropic", "google", "chatgpt", "gemini-code-assist")
 
 
 def providers(

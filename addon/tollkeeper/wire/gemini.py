@@ -18,7 +18,7 @@ from tollkeeper.domain import Call, Dialect
 from tollkeeper.errors import WireError
 from tollkeeper.wire import bound, fields
 from tollkeeper.wire.dialect import Endpoint, Inbound
-from tollkeeper.wire.document import canonical, read
+from tollkeeper.wire.document import Document, canonical, read
 
 KNOWN: Final = fields.words("""model contents systemInstruction tools toolConfig safetySettings generationConfig cachedContent
     labels serviceTier store""")
@@ -81,6 +81,14 @@ def _named(body: Mapping[str, Any]) -> dict[str, Any]:
             raise WireError(f"{camel} and {_snake(camel)} are one field; send it once.")
         named[camel] = value
     return named
+
+
+def limit_key(document: Document) -> tuple[str, str]:
+    """Where the output limit stands in a request, in the spelling that it has."""
+    body = document.values()
+    outer = spelled(body, "generationConfig")
+    config = body.get(outer)
+    return outer, spelled(config if isinstance(config, dict) else {}, "maxOutputTokens")
 
 
 def parse(inbound: Inbound, endpoint: Endpoint) -> Call:

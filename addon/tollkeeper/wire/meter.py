@@ -154,7 +154,7 @@ class _Reading:
                 read = figures.openai_responses(self._raw)
             case Dialect.ANTHROPIC:
                 read = figures.anthropic(self._raw)
-            case Dialect.GEMINI:
+            case _:
                 read = figures.gemini(self._raw)
         return figures.named(read, self._model, self._tier)
 
@@ -298,6 +298,8 @@ def meter(
         stream: Whether a stream was asked for.
         take_out_usage: True when we put ``include_usage`` into the request.
     """
+    if dialect is Dialect.CODE_ASSIST:
+        dialect = Dialect.GEMINI  # its figures stand under `response`, where they are found too
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
         take_out = take_out_usage and dialect is Dialect.OPENAI_CHAT

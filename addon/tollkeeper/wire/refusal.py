@@ -201,7 +201,7 @@ def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) ->
                 "error": {"type": kind, "message": reason.message, "code": code},
                 "request_id": call_id,
             }
-        case Dialect.GEMINI:
+        case Dialect.GEMINI | Dialect.CODE_ASSIST:
             return {
                 "error": {
                     "code": status,

@@ -11,7 +11,7 @@ from typing import Any, Final
 from tollkeeper import facts
 from tollkeeper.domain import Call, Changes, Dialect, Provider
 from tollkeeper.errors import WireError
-from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses
+from tollkeeper.wire import anthropic, chatgpt, code_assist, gemini, openai_chat, openai_responses
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
@@ -21,6 +21,8 @@ _BY_API: Final[Mapping[str, Dialect]] = {
     "openai": Dialect.OPENAI_CHAT,
     "anthropic": Dialect.ANTHROPIC,
     "gemini": Dialect.GEMINI,
+    chatgpt.API: Dialect.OPENAI_RESPONSES,
+    "code_assist": Dialect.CODE_ASSIST,
 }
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.-]+)")
@@ -85,11 +87,15 @@ def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
         case Dialect.OPENAI_CHAT:
             return openai_chat.parse(inbound, endpoint)
         case Dialect.OPENAI_RESPONSES:
+            if inbound.provider.api == chatgpt.API:
+                return chatgpt.parse(inbound, endpoint)
             return openai_responses.parse(inbound, endpoint)
         case Dialect.ANTHROPIC:
             return anthropic.parse(inbound, endpoint)
         case Dialect.GEMINI:
             return gemini.parse(inbound, endpoint)
+        case Dialect.CODE_ASSIST:
+            return code_assist.parse(inbound, endpoint)
 
 
 def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
@@ -158,6 +164,9 @@ def rewrite(
                 edits["model",] = f"models/{changes.model}"
         else:
             edits["model",] = changes.model
+    if call.dialect is Dialect.CODE_ASSIST and changes.max_output_tokens is not None:
+        body = code_assist.with_limit(read(body), changes.max_output_tokens)
+        changes = replace(changes, max_output_tokens=None)
     document = document or read(body)
     if changes.max_output_tokens is not None:
         for key in _limit_keys(call, document, changes):
@@ -175,11 +184,9 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
         case Dialect.ANTHROPIC:
             return [("max_tokens",)]
         case Dialect.GEMINI:
-            body = document.values()
-            outer = gemini.spelled(body, "generationConfig")
-            config = body.get(outer)
-            inner = config if isinstance(config, dict) else {}
-            return [(outer, gemini.spelled(inner, "maxOutputTokens"))]
+            return [gemini.limit_key(document)]
+        case Dialect.CODE_ASSIST:
+            raise AssertionError("its limit is put in by code_assist.with_limit")
         case Dialect.OPENAI_CHAT:
             named = [
                 (key,)
