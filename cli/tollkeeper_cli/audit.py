@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from tollkeeper_cli import reports, state
+from tollkeeper_cli import records, state
 from tollkeeper_cli.export import As, Into, What, write_all
 from tollkeeper_cli.output import (
     Column,
@@ -60,7 +60,7 @@ def tail(
 ) -> None:
     """Show the newest records."""
     with state.open_ledger() as ledger:
-        last = reports.last_seq(ledger)
+        last = records.last_seq(ledger)
         found = ledger.audit(after=max(0, last - lines), limit=lines)
         _print(found, json_=json_, follow=follow)
         if follow:
@@ -150,7 +150,7 @@ def search(
     """
     since_ns = now_ns() - parse_duration_ns(since) if since else None
     with state.open_ledger() as ledger:
-        found = reports.search_audit(
+        found = records.search_audit(
             ledger, text=text, agent=agent, kind=kind, call=call, since_ns=since_ns, limit=lines
         )
     _print(found, json_=json_, follow=False)

@@ -18,7 +18,7 @@ import typer
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
-from tollkeeper_cli import levels, process, reports, setup, state
+from tollkeeper_cli import levels, process, records, setup, state
 from tollkeeper_cli.output import escape, paint, print_json
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import now_ns
@@ -219,7 +219,7 @@ def _tunnels(at: Home) -> Iterator[Found]:
 
     try:
         with state.open_ledger(at) as ledger:
-            seen = reports.tunnelled(ledger, now_ns() - _TUNNELS_NS)
+            seen = records.tunnelled(ledger, now_ns() - _TUNNELS_NS)
     except TollkeeperError:
         return  # the ledger's own line has said so
     ai = {host: agents for host, agents in seen.items() if facts.is_ai_host(host)}

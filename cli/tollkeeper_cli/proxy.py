@@ -14,7 +14,7 @@ from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.errors import TollkeeperError
 from tollkeeper.home import Home
 from tollkeeper.proxy.addresses import EXPOSED, LOOPBACK, Address
-from tollkeeper_cli import process, reports, state
+from tollkeeper_cli import process, records, reports, state
 from tollkeeper_cli.output import escape, print_facts, say
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import now_ns, parse_duration_ns, span
@@ -203,7 +203,7 @@ def _reachable(address: str) -> bool:
 
 def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
     with state.open_ledger(at) as ledger:
-        loaded = reports.policy_in_force(ledger) if up else None
+        loaded = records.policy_in_force(ledger) if up else None
         facts: dict[str, Any] = {}
         if loaded is not None:
             facts = {"digest": str(loaded.get("digest"))[:12], "mode": loaded.get("mode")}
