@@ -21,6 +21,14 @@ _FAMILY: Mapping[Dialect, str] = {
     Dialect.OPENAI_RESPONSES: "openai",
     Dialect.ANTHROPIC: "anthropic",
     Dialect.GEMINI: "gemini",
+    Dialect.OPENAI_TEXT: "openai",
+    Dialect.EMBEDDINGS: "openai",
+    Dialect.IMAGES: "openai",
+    Dialect.AUDIO: "openai",
+    Dialect.RERANK: "openai",
+    Dialect.OCR: "openai",
+    Dialect.COHERE: "openai",
+    Dialect.OLLAMA: "openai",
 }
 
 

@@ -56,6 +56,31 @@ class EndpointFact:
     inject: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedFact:
+    """Endpoints that are known and never forwarded.
+
+    Attributes:
+        path_re: As in ``EndpointFact``, for every method.
+        what: What stands there, for people.
+        because: Why it is not forwarded.
+        instead: What to do.
+        source: URL of the page on the matter.
+        date: When it was last held to be so, ISO 8601.
+        root: As in ``EndpointFact``.
+        only: As in ``EndpointFact``.
+    """
+
+    path_re: str
+    what: str
+    because: str
+    instead: str
+    source: str
+    date: str
+    root: bool = False
+    only: tuple[str, ...] = ()
+
+
 @cache
 def _families() -> Mapping[str, tuple[EndpointFact, ...]]:
     return {
@@ -83,9 +108,53 @@ def _fact(entry: Mapping[str, Any]) -> EndpointFact:
 @cache
 def _default_mounts() -> Mapping[str, tuple[Mount, ...]]:
     return {
-        api: tuple(Mount(api=api, prefix=m["prefix"], auth=m["auth"]) for m in mounts)
+        api: tuple(Mount(m.get("api", api), m["prefix"], m["auth"]) for m in mounts)
         for api, mounts in read_table("endpoints")["default_mounts"].items()
     }
+
+
+@cache
+def _refused() -> Mapping[str, tuple[RefusedFact, ...]]:
+    return {
+        api: tuple(
+            RefusedFact(
+                path_re=entry["path"],
+                what=entry["what"],
+                because=entry["because"],
+                instead=entry["instead"],
+                source=entry["source"],
+                date=str(entry["date"]),
+                root=entry.get("root", False),
+                only=tuple(entry.get("only", ())),
+            )
+            for entry in entries
+        )
+        for api, entries in read_table("endpoints")["refused"].items()
+    }
+
+
+def families() -> tuple[str, ...]:
+    """The families of dialects, in the order of the table."""
+    return tuple(_families())
+
+
+def refused_endpoints(api: str) -> tuple[RefusedFact, ...]:
+    """The endpoints of a family that are known and never forwarded, paths relative to a mount."""
+    return _refused().get(api, ())
+
+
+def refused(provider: Provider, path: str) -> RefusedFact | None:
+    """Why a path of a provider is not forwarded, and what to do instead; None when it is unknown."""
+    if len(path) > MAX_PATH_BYTES:
+        return None
+    for mount in _mounts(provider):
+        for fact in refused_endpoints(mount.api):
+            prefix = "" if fact.root else mount.prefix
+            if fact.only and provider.name not in fact.only:
+                continue
+            if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
+                return fact
+    return None
 
 
 def endpoints(api: str) -> tuple[EndpointFact, ...]:
