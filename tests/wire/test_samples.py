@@ -148,9 +148,7 @@ def test_one_byte_at_a_time_gives_the_same_usage(folder: Path, case: dict[str, A
     assert meter.usage == usage_of(case)
 
 
-@pytest.mark.parametrize(
-    ("folder", "case"), [one for one in cases() if "cost" in one.values[1]]
-)
+@pytest.mark.parametrize(("folder", "case"), [one for one in cases() if "cost" in one.values[1]])
 def test_a_settled_cost_is_what_the_published_price_comes_to(
     folder: Path, case: dict[str, Any]
 ) -> None:

@@ -33,6 +33,9 @@ _READERS: Final[Mapping[Dialect, Reader]] = {
 _TOLD: Final = re.compile(rb'"(?:usage|billed_units|eval_count)"')
 """Events without any of these are only counted."""
 
+_SPOKEN: Final = ("audio/", "application/octet-stream")
+"""An error page of a gateway is neither."""
+
 _ENDS: Final = re.compile(
     rb'"(?:type|event_type)"\s*:\s*"(?:message-end|stream-end|transcript\.text\.done|speech\.audio\.done'
     rb'|image_(?:generation|edit)\.completed)"|"done"\s*:\s*true'
@@ -50,7 +53,8 @@ def meter(call: Call, content_type: str) -> Meter:
         return EventMeter(call, LineSplitter())
     if kind in ("application/json", ""):
         return DocumentMeter(call)
-    return BytesMeter(call)
+    spoken = call.operation == "speech" and kind.startswith(_SPOKEN)
+    return BytesMeter(call.most if spoken else None)
 
 
 class LineSplitter:
@@ -178,8 +182,8 @@ class BytesMeter:
     Its end cannot be seen in the bytes; whoever settles knows whether the answer was cut.
     """
 
-    def __init__(self, call: Call) -> None:
-        self._call = call
+    def __init__(self, said: Usage | None) -> None:
+        self._said = said
         self._size = 0
         self._ended = False
 
@@ -195,10 +199,8 @@ class BytesMeter:
 
     @property
     def usage(self) -> Usage | None:
-        """The characters that were to be spoken; of a recording nothing is known."""
-        if not self._size or self._call.operation != "speech":
-            return None
-        return self._call.most
+        """The characters that were to be spoken; of all else nothing is known."""
+        return self._said if self._size else None
 
     @property
     def seen_output_tokens_bound(self) -> int:
