@@ -68,7 +68,6 @@ class RefusedFact:
         source: URL of the page on the matter.
         date: When it was last held to be so, ISO 8601.
         root: As in ``EndpointFact``.
-        only: As in ``EndpointFact``.
     """
 
     path_re: str
@@ -78,7 +77,6 @@ class RefusedFact:
     source: str
     date: str
     root: bool = False
-    only: tuple[str, ...] = ()
 
 
 @cache
@@ -125,7 +123,6 @@ def _refused() -> Mapping[str, tuple[RefusedFact, ...]]:
                 source=entry["source"],
                 date=str(entry["date"]),
                 root=entry.get("root", False),
-                only=tuple(entry.get("only", ())),
             )
             for entry in entries
         )
@@ -147,11 +144,9 @@ def refused(provider: Provider, path: str) -> RefusedFact | None:
     """Why a path of a provider is not forwarded, and what to do instead; None when it is unknown."""
     if len(path) > MAX_PATH_BYTES:
         return None
-    for mount in _mounts(provider):
+    for mount in mounts(provider):
         for fact in refused_endpoints(mount.api):
             prefix = "" if fact.root else mount.prefix
-            if fact.only and provider.name not in fact.only:
-                continue
             if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
                 return fact
     return None
@@ -162,14 +157,15 @@ def endpoints(api: str) -> tuple[EndpointFact, ...]:
     return _families().get(api, ())
 
 
-def _mounts(provider: Provider) -> tuple[Mount, ...]:
+def mounts(provider: Provider) -> tuple[Mount, ...]:
+    """Where the families that a provider speaks stand on its hosts, first match first."""
     return provider.mounts or _default_mounts().get(provider.api, ())
 
 
 def _matches(provider: Provider, method: str, path: str) -> tuple[tuple[Mount, EndpointFact], ...]:
     if len(path) > MAX_PATH_BYTES:
         return ()
-    return _matching(provider.name, _mounts(provider), method, path)
+    return _matching(provider.name, mounts(provider), method, path)
 
 
 @lru_cache(PATHS_REMEMBERED)
@@ -214,7 +210,7 @@ def reroute(source: Provider, method: str, path: str, target: Provider) -> str |
     for mount, fact in _matches(source, method, path):
         if fact.dialect is None or fact.root:
             continue
-        for other in _mounts(target):
+        for other in mounts(target):
             moved = other.prefix + path[len(mount.prefix) :]
             if other.api == mount.api and endpoint(target, method, moved) == fact:
                 return moved

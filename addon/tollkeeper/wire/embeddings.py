@@ -69,7 +69,7 @@ def _call(
 ) -> Call:
     found = list(_walk(given))
     media = any(key in _MEDIA for key, _ in found)
-    count = len(given) if isinstance(given, list) else 1
+    count = sum(type(one) is not int for one in given) if isinstance(given, list) else 1
     return tasks.task(
         inbound,
         endpoint,
