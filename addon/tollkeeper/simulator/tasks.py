@@ -146,7 +146,7 @@ def _images(body: Fields) -> Told:
 
 
 def _speech(body: Fields) -> Told:
-    characters = len(body["input"])
+    characters = len(body["input"].encode("utf-16-le")) // 2
     if body.get("stream_format") == "sse":
         read, spoken = tokens_of(body["input"]), characters * 20
         usage = Usage(input_tokens=read, output_tokens=spoken, audio_output_tokens=spoken)
