@@ -55,6 +55,14 @@ class Dialect(StrEnum):
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
     CODE_ASSIST = "code_assist"
+    OPENAI_TEXT = "openai_text"  # text completions and fill-in-the-middle
+    EMBEDDINGS = "embeddings"
+    IMAGES = "images"
+    AUDIO = "audio"
+    RERANK = "rerank"
+    OCR = "ocr"
+    COHERE = "cohere"
+    OLLAMA = "ollama"
 
 
 class Billing(StrEnum):
@@ -163,6 +171,10 @@ class Call:
         prompt: The text a rule may match, at most 64 KiB of it.
         approval_digest: Canonical request minus what a resend changes; binds an approval (hex).
         by_plan: Whether its credential is one of a plan, and nothing else in it pays.
+        most: The most that may be billed by other measures than tokens (characters, images, seconds
+            of audio …), where a provider may bill the operation so.
+        tokens_unbounded: What cannot be bounded in tokens, so that only a price by another measure
+            keeps a budget; None where the bounds above hold.
     """
 
     provider: str
@@ -186,6 +198,8 @@ class Call:
     prompt: str = ""
     approval_digest: str = ""
     by_plan: bool = False
+    most: Usage | None = None
+    tokens_unbounded: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +212,12 @@ class Usage:
     Attributes:
         unknown: Usage keys that the dialect does not know: a reason to look, never dropped.
         service_tier: The tier that the provider says it used.
+        audio_milliseconds: Of input, where a provider bills by the hour of it.
+        characters: Of input, where a provider bills by them.
+        images: Made.
+        pages: Read.
+        search_units: Of a reranker: a query with up to a hundred documents.
+        provider_cost_nano_usd: What the provider itself says that this answer costs.
     """
 
     input_tokens: int | None = None
@@ -214,6 +234,12 @@ class Usage:
     model: str | None = None
     service_tier: str | None = None
     unknown: tuple[str, ...] = ()
+    audio_milliseconds: int = 0
+    characters: int = 0
+    images: int = 0
+    pages: int = 0
+    search_units: int = 0
+    provider_cost_nano_usd: int | None = None
 
 
 # ------------------------------------------------------------------------------------- limits
@@ -412,7 +438,7 @@ class Mount:
     """Where on a provider's hosts one family of dialects stands.
 
     Attributes:
-        api: ``openai``, ``anthropic`` or ``gemini``.
+        api: A family of ``facts/endpoints.yaml``: ``openai``, ``anthropic``, ``gemini``, ``cohere`` …
         prefix: Path before the family's own, with no slash at its end: ``/v1``, ``/openai/v1``.
         auth: How it takes a key: ``bearer``, ``x-api-key`` or ``x-goog-api-key``.
     """

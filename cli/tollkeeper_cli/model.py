@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tollkeeper_cli import endpoints as table
 from tollkeeper_cli import state
 from tollkeeper_cli.output import Column, print_rows
 from tollkeeper_cli.state import Json
@@ -21,9 +22,15 @@ app = typer.Typer(help="Models, tiers and prices.", no_args_is_help=True)
 _COLUMNS = [
     Column("model", "model"), Column("provider", "provider"), Column("tier", "tier"),
     Column("input_nano_usd", "in /Mtok"), Column("output_nano_usd", "out /Mtok"),
-    Column("context_window", "context"), Column("max_output_tokens", "max out"),
+    Column("other", "other"), Column("context_window", "context"), Column("max_output_tokens", "max out"),
     Column("source", "price from"),
 ]  # fmt: skip
+
+_PER = {
+    "audio_hours": "an hour of audio", "characters": "a million characters",
+    "images": "a thousand images", "pages": "a thousand pages",
+    "search_units": "a thousand search units",
+}  # fmt: skip
 
 
 @app.callback()
@@ -43,6 +50,10 @@ def list_(
     all_: Annotated[
         bool, typer.Option("--all", "-a", help="Every model with a known price.")
     ] = False,
+    endpoints: Annotated[
+        bool,
+        typer.Option("--endpoints", help="What of the APIs is metered, free, or refused and why."),
+    ] = False,
     json_: Json = False,
 ) -> None:
     """List models with tiers, prices and their sources.
@@ -53,6 +64,9 @@ def list_(
 
     at = state.made_home()
     policy = state.load_policy(at)
+    if endpoints:
+        table.show(policy, provider, text, json_=json_)
+        return
     book = PriceBook(policy)
     known = {(name, model) for name in policy.providers for model in _catalogue(policy, name)}
     wanted = known if all_ or text or provider else _named(policy, known) | _called()
@@ -117,18 +131,23 @@ def _row(
     policy: Policy, book: PriceBook, provider: str, model: str, alias: str | None
 ) -> dict[str, Any]:
     from tollkeeper.core.tiers import tier_of
+    from tollkeeper.core.units import MEASURES
+    from tollkeeper.core.wording import usd
 
     sheet = book.sheet(provider, model, now_ns())
     rates = sheet.tariff["standard"][0][1] if sheet else None
+    other = {name: getattr(rates, name) for name in MEASURES if rates and getattr(rates, name)}
+    by_tokens = rates if rates and (rates.input or rates.output or not other) else None
     return {
         "model": alias or model,
         "is": model if alias else None,
         "provider": provider,
         "tier": tier_of(policy.tiers, alias or model) or tier_of(policy.tiers, model),
-        "input_nano_usd": rates.input if rates else None,
-        "output_nano_usd": rates.output if rates else None,
-        "cache_read_nano_usd": rates.cache_read if rates else None,
-        "cache_write_nano_usd": rates.cache_write if rates else None,
+        "input_nano_usd": by_tokens.input if by_tokens else None,
+        "output_nano_usd": by_tokens.output if by_tokens else None,
+        "cache_read_nano_usd": by_tokens.cache_read if by_tokens else None,
+        "cache_write_nano_usd": by_tokens.cache_write if by_tokens else None,
+        "other": ", ".join(f"{usd(nano)} {_PER[name]}" for name, nano in other.items()) or None,
         "context_window": sheet.context_window if sheet else None,
         "max_output_tokens": sheet.max_output_tokens if sheet else None,
         "source": sheet.source if sheet else "unknown: refused under a budget",

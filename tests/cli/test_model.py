@@ -43,3 +43,30 @@ def test_own_prices_aliases_and_called_models_are_listed(
 
 def test_nothing_that_fits_is_said(cli: Cli, made: Home) -> None:
     assert cli("model", "list", "zzz").err == "No model fits: try --all.\n"
+
+
+def test_endpoints_are_listed_with_how_they_are_billed(cli: Cli, made: Home) -> None:
+    rows = cli("model", "list", "--endpoints", "--json").data
+    batches = next(
+        row for row in rows if row["api"] == "openai" and row["what"].startswith("batches")
+    )
+
+    assert {"metered", "free", "refused"} == {row["how"] for row in rows}
+    assert all(row["source"].startswith("https://") and row["date"] for row in rows)
+    assert batches["path"] == "/batch(es)?…"
+    assert "send the calls one by one" in batches["what"]
+
+
+def test_endpoints_of_one_provider_have_their_whole_paths(cli: Cli, made: Home) -> None:
+    rows = cli("model", "list", "rerank", "--endpoints", "--provider", "cohere", "--json").data
+    nothing = cli("model", "list", "zzz", "--endpoints")
+
+    assert "/v[12]/rerank" in [row["path"] for row in rows]
+    assert nothing.err == "No endpoint fits.\n"
+
+
+def test_prices_by_other_measures_are_shown_as_such(cli: Cli, made: Home) -> None:
+    [whisper] = cli("model", "list", "whisper-1", "--provider", "openai", "--json").data
+
+    assert whisper["input_usd"] is None
+    assert whisper["other"] == "$0.36 an hour of audio"

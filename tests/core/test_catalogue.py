@@ -198,7 +198,7 @@ def test_unknown_names_have_no_sheet(provider: str, model: str) -> None:
 
 @pytest.mark.parametrize(
     ("provider", "model"),
-    [("openai", "whisper-1"), ("openai", "tts-1"), ("perplexity", "sonar-deep-research")],
+    [("google", "veo-3.0-generate-001"), ("perplexity", "sonar-deep-research")],
 )
 def test_models_billed_by_what_no_usage_counts_have_no_sheet(provider: str, model: str) -> None:
     assert BOOK.sheet(provider, model, NOW) is None

@@ -80,13 +80,47 @@ CALLS = [
     ("together", "POST", "/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("fireworks", "POST", "/inference/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("zai", "POST", "/api/coding/paas/v4/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
+    ("openai", "POST", "/v1/completions", "completions", Dialect.OPENAI_TEXT, True),
+    ("openai", "POST", "/v1/embeddings", "embeddings", Dialect.EMBEDDINGS, True),
+    ("openai", "POST", "/v1/images/generations", "images", Dialect.IMAGES, True),
+    ("openai", "POST", "/v1/images/edits", "image_edit", Dialect.IMAGES, True),
+    ("openai", "POST", "/v1/images/variations", "image_variation", Dialect.IMAGES, True),
+    ("openai", "POST", "/v1/audio/speech", "speech", Dialect.AUDIO, True),
+    ("openai", "POST", "/v1/audio/transcriptions", "transcription", Dialect.AUDIO, True),
+    ("groq", "POST", "/openai/v1/audio/translations", "translation", Dialect.AUDIO, True),
+    ("openai", "GET", "/v1/batches/batch_1", "objects", None, False),
+    ("mistral", "POST", "/v1/fim/completions", "fim", Dialect.OPENAI_TEXT, True),
+    ("mistral", "POST", "/v1/chat/moderations", "moderations", Dialect.EMBEDDINGS, True),
+    ("mistral", "POST", "/v1/ocr", "ocr", Dialect.OCR, True),
+    ("deepseek", "POST", "/beta/completions", "completions", Dialect.OPENAI_TEXT, True),
+    ("openrouter", "GET", "/api/v1/key", "account", None, False),
+    (
+        "google",
+        "POST",
+        "/v1beta/models/gemini-embedding-001:embedContent",
+        "embed",
+        Dialect.GEMINI,
+        True,
+    ),
+    (
+        "google",
+        "POST",
+        "/v1beta/models/gemini-embedding-001:batchEmbedContents",
+        "batch_embed",
+        Dialect.GEMINI,
+        True,
+    ),
+    ("together", "POST", "/v1/rerank", "rerank", Dialect.RERANK, True),
+    ("cohere", "POST", "/v2/chat", "chat", Dialect.COHERE, True),
+    ("cohere", "POST", "/v2/rerank", "rerank", Dialect.RERANK, True),
+    ("cohere", "POST", "/v1/embed", "embed", Dialect.COHERE, True),
+    ("ollama-cloud", "POST", "/api/chat", "chat", Dialect.OLLAMA, True),
+    ("ollama-cloud", "POST", "/v1/embeddings", "embeddings", Dialect.EMBEDDINGS, True),
     ("cohere", "POST", "/compatibility/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
 ]
 
 UNKNOWN = [
     ("openai", "POST", "/chat/completions"),
-    ("openai", "POST", "/v1/embeddings"),
-    ("openai", "POST", "/v1/images/generations"),
     ("openai", "POST", "/v1/files"),
     ("openai", "POST", "/v1/batches"),
     ("openai", "GET", "/v1/responses/resp_123"),
@@ -102,15 +136,18 @@ UNKNOWN = [
     ("anthropic", "POST", "/v1/messages/batches"),
     ("anthropic", "POST", "/api/oauth/claude_cli/create_api_key"),
     ("anthropic", "POST", "/api/claude_code/settings"),
-    ("google", "POST", "/v1beta/models/gemini-3.8-flash:embedContent"),
+    ("openai", "POST", "/v1/fim/completions"),
+    ("openai", "GET", "/v1/files/file-1/content"),
+    ("openai", "POST", "/v1/audio"),
+    ("openai", "POST", "/v1/ocr"),
+    ("openai", "GET", "/v1/user/balance"),
+    ("cohere", "POST", "/v3/chat"),
     ("google", "POST", "/v1beta/tunedModels/x:generateContent"),
     ("google", "POST", "/v1beta/models/gemini%2F3:generateContent"),
     ("google", "POST", "/v1beta/models/../files:generateContent"),
     ("google", "POST", "/v1beta/models/a/b:generateContent"),
     ("google", "POST", "/v1beta/models/a:generateContent:countTokens"),
     ("google", "POST", "/upload/v1beta/files"),
-    ("mistral", "POST", "/v1/moderations"),
-    ("mistral", "POST", "/v1/fim/completions"),
     ("deepseek", "POST", "/anthropic/v1/messages/count_tokens"),
     ("groq", "POST", "/v1/chat/completions"),
     ("openrouter", "POST", "/api/v1/keys"),
@@ -160,14 +197,18 @@ def test_a_path_with_anything_more_or_otherwise_written_is_unknown(
         assert fact is None, bent
 
 
+BALANCES = ("/(credits|generation)", "/user/balance")
+
+
 def test_a_telemetry_path_never_gets_an_injected_key_and_inference_does() -> None:
-    for api in ("openai", "anthropic", "gemini"):
+    for api in facts.families():
         for fact in facts.endpoints(api):
-            assert fact.inject is (fact.operation not in ("telemetry", "settings"))
+            kept = fact.operation == "objects" or fact.path_re in BALANCES
+            assert fact.inject is (fact.operation not in ("telemetry", "settings") and not kept)
 
 
 def test_every_metered_endpoint_has_a_dialect_and_is_a_post() -> None:
-    for api in ("openai", "anthropic", "gemini"):
+    for api in facts.families():
         for fact in facts.endpoints(api):
             if fact.metered:
                 assert fact.dialect is not None
@@ -225,3 +266,49 @@ def test_a_path_longer_than_any_known_one_is_not_looked_at() -> None:
     path = "/v1beta/models/" + "a" * 2000 + ":generateContent"
 
     assert facts.endpoint(facts.providers()["google"], "POST", path) is None
+
+
+REFUSED = [
+    ("openai", "/v1/batches", "batches"),
+    ("openai", "/v1/fine_tuning/jobs/ft-1/cancel", "fine-tuning"),
+    ("openai", "/v1/threads/thread_1/runs", "assistants"),
+    ("openai", "/v1/realtime/sessions", "realtime sessions"),
+    ("openai", "/v1/videos", "videos"),
+    ("openai", "/v1/responses/resp_1/cancel", "stored answers"),
+    ("anthropic", "/v1/messages/batches", "batches"),
+    ("google", "/upload/v1beta/files", "files"),
+    ("google", "/v1beta/models/imagen-4.0-generate-001:predict", "Imagen and Veo"),
+    ("google", "/v1beta/cachedContents", "caches of your own"),
+    ("cohere", "/v1/embed-jobs", "jobs and stores"),
+    ("ollama-cloud", "/api/pull", "changes of the server"),
+]
+
+
+@pytest.mark.parametrize(("name", "path", "what"), REFUSED)
+def test_what_is_named_and_refused_says_what_to_do_instead(name: str, path: str, what: str) -> None:
+    provider = facts.providers()[name]
+
+    fact = facts.refused(provider, path)
+
+    assert facts.endpoint(provider, "POST", path) is None
+    assert fact is not None
+    assert fact.what == what
+    assert fact.instead
+
+
+def test_every_entry_has_its_source() -> None:
+    for api in facts.families():
+        for known in (*facts.endpoints(api), *facts.refused_endpoints(api)):
+            assert known.source.startswith("https://")
+            assert known.date
+
+
+def test_a_servers_own_api_stands_beside_the_compatible_one() -> None:
+    own = Provider(name="llama", hosts=("ollama.corp.example",), api="ollama")
+    inference = Provider(name="my-vllm", hosts=("llm.corp.example",), api="vllm")
+
+    assert facts.endpoint(own, "POST", "/api/generate") is not None
+    assert facts.endpoint(own, "POST", "/v1/chat/completions") is not None
+    assert facts.endpoint(inference, "POST", "/tokenize") is not None
+    assert facts.endpoint(inference, "POST", "/v1/embeddings") is not None
+    assert facts.endpoint(inference, "POST", "/v2/rerank") is not None

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 
 import pytest
 from mitmproxy import http
 
 from proxy.house import ANSWER, COST_NANO_USD, House, answered, run
-from tollkeeper.domain import Basis, Billing, Decision, Effect, Outcome, Settlement
+from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.domain import Basis, Billing, Decision, Effect, Outcome, Settlement, Usage
 from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy import settling
 
@@ -135,6 +137,30 @@ def test_call_without_a_known_price_has_no_known_cost(house: House) -> None:
     })  # fmt: skip
 
     assert row["cost_nano_usd"] in (None, 0) or row["state"] == "refused"
+
+
+SHEET = PriceSheet("catalogue", None, None, {})
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "sheet", "booked", "told"),
+    [
+        (100, None, SHEET, 100, False),
+        (100, 100, SHEET, 100, False),
+        (1000, 1001, SHEET, 1001, False),
+        (1000, 995, SHEET, 1000, False),
+        (1000, 2000, SHEET, 2000, True),
+        (1000, 400, SHEET, 1000, True),
+        (None, 400, None, 400, True),
+        (1000, 2000, replace(SHEET, any_tier=True), 1000, False),
+    ],
+)
+def test_the_dearer_of_our_figure_and_the_providers_is_booked_and_told(
+    ours: int | None, theirs: int | None, sheet: PriceSheet | None, booked: int, told: bool
+) -> None:
+    cost, note = settling.reckoned(ours, Usage(provider_cost_nano_usd=theirs), sheet)
+
+    assert (cost, bool(note)) == (booked, told)
 
 
 def test_nothing_sent_is_settled_as_nothing() -> None:

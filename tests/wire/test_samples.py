@@ -13,16 +13,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollkeeper import facts
-from tollkeeper.domain import Call, Usage
+from tollkeeper.core.pricing import PriceBook
+from tollkeeper.core.units import fitting, is_measured
+from tollkeeper.domain import Call, Mode, Policy, Usage
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
 
+NOW = 1_795_000_000 * 10**9
+BOOK = PriceBook(Policy("", Mode.ENFORCE, "UTC", facts.providers()))
 SAMPLES = Path(__file__).parent / "samples"
 CONTENT_TYPES = {
     ".answer.json": "application/json; charset=utf-8",
     ".stream.sse": "text/event-stream; charset=utf-8",
     ".stream.json": "application/json; charset=UTF-8",
+    ".stream.ndjson": "application/x-ndjson",
+    ".answer.bin": "application/octet-stream",
 }
+REQUESTS = (".request.json", ".request.form")
 
 
 def cases() -> list[Any]:
@@ -37,16 +44,22 @@ def call_of(folder: Path, case: dict[str, Any]) -> Call:
     provider = facts.providers()[case["provider"]]
     endpoint = route.recognise(provider, "POST", case["path"])
     assert endpoint is not None
-    body = (folder / f"{case['name']}.request.json").read_bytes()
-    return route.parse(Inbound(provider, "POST", case["path"], "", {}, body), endpoint)
+    paths = (folder / (case["name"] + suffix) for suffix in REQUESTS)
+    body = next(path for path in paths if path.exists()).read_bytes()
+    headers = {"content-type": case.get("content_type", "application/json")}
+    return route.parse(Inbound(provider, "POST", case["path"], "", headers, body), endpoint)
 
 
 def answer_of(folder: Path, case: dict[str, Any]) -> tuple[bytes, str]:
     for suffix, content_type in CONTENT_TYPES.items():
         path = folder / (case["name"] + suffix)
         if path.exists():
-            return path.read_bytes(), content_type
+            return path.read_bytes(), case.get("answer_type", content_type)
     raise AssertionError(case["name"])
+
+
+def usage_of(case: dict[str, Any]) -> Usage | None:
+    return None if case["usage"] is None else Usage(**case["usage"])
 
 
 def chunks_of(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -58,7 +71,7 @@ def test_every_sample_file_has_a_case_with_its_source() -> None:
     for folder in sorted(p for p in SAMPLES.iterdir() if p.is_dir()):
         listed = yaml.safe_load((folder / "source.yaml").read_text())
         names = {case["name"] for case in listed}
-        assert {path.name.split(".")[0] for path in folder.glob("*.request.json")} == names
+        assert {path.name.split(".")[0] for path in folder.glob("*.request.*")} == names
         assert all(str(case["source"]).startswith("https://") and case["date"] for case in listed)
 
 
@@ -78,6 +91,8 @@ def test_a_request_is_read_as_the_call_it_makes(folder: Path, case: dict[str, An
         assert said[key] == expected, key
     assert call.unknown_parameters == ()
     assert call.metered
+    if "most" in case:
+        assert call.most == Usage(**case["most"])
 
 
 @pytest.mark.parametrize(("folder", "case"), cases())
@@ -88,7 +103,7 @@ def test_an_answers_usage_is_read_whole(folder: Path, case: dict[str, Any]) -> N
     passed = meter.feed(data) + meter.finish()
 
     assert passed == data
-    assert meter.usage == Usage(**case["usage"])
+    assert meter.usage == usage_of(case)
     assert meter.done is case.get("done", True)
 
 
@@ -130,4 +145,27 @@ def test_one_byte_at_a_time_gives_the_same_usage(folder: Path, case: dict[str, A
         meter.feed(data[i : i + 1])
     meter.finish()
 
-    assert meter.usage == Usage(**case["usage"])
+    assert meter.usage == usage_of(case)
+
+
+@pytest.mark.parametrize(("folder", "case"), [one for one in cases() if "cost" in one.values[1]])
+def test_a_settled_cost_is_what_the_published_price_comes_to(
+    folder: Path, case: dict[str, Any]
+) -> None:
+    call = call_of(folder, case)
+    assert call.model is not None
+    sheet = fitting(BOOK.sheet(case["provider"], call.model, NOW), call)
+    usage = usage_of(case)
+    if sheet is None:
+        sheet = BOOK.sheet(case["provider"], call.model, NOW)
+        assert call.tokens_unbounded is not None
+    else:
+        input_tokens = call.head_bound_tokens + sum(turn.bound_tokens for turn in call.turns)
+        worst = sheet.worst_cost_nano_usd(input_tokens, call.max_output_tokens or 0, call)
+        if call.max_output_tokens is not None and case["name"] != "chat":
+            assert worst >= case["cost"]
+
+    assert sheet is not None
+    assert usage is not None
+    assert is_measured(sheet, usage)
+    assert sheet.cost_nano_usd(usage, call) == case["cost"]

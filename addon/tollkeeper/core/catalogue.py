@@ -11,8 +11,7 @@ How names are matched
     as it likes. Everything else is unknown.
 
 What is not priced
-    Models billed by the second, character, page or by kinds of token that no usage tells apart
-    (video, citations) have no price here, and neither has an entry without any price, except where
+    Models billed by kinds of token that no usage tells apart (video, citations) have no price here, and neither has an entry without any price, except where
     the provider's own name for it ends in ``:free``. An output rate that the catalogue leaves out is
     taken to be the input rate; such models (embeddings) bill no output.
 """
@@ -60,12 +59,27 @@ _KEYS: Final = {
     "image_output": "output_image_mtok",
     "web_searches": "web_searches_kcount",
     "requests": "requests_kcount",
+    "audio_hours": "audio_hours",
+    "characters": "input_mchars",
+    "pages": "input_document_kpages",
 }
 
 _UNNEEDED: Final = frozenset(
-    {"cache_audio_read_mtok", "cache_image_read_mtok", "storage_searches_kcount"}
+    {
+        "cache_audio_read_mtok",
+        "cache_image_read_mtok",
+        "storage_searches_kcount",
+        "input_audio_hours",
+        "input_annotated_document_kpages",
+    }
 )
-"""Cached media count at the dearer rate of media; file searches belong to the server-side tools."""
+"""Cached media count at the dearer rate of media; file searches belong to the server-side tools; hours of
+input audio are named twice; annotated pages are refused."""
+
+_BASES: Final = frozenset(
+    {"input_mtok", "requests_kcount", "audio_hours", "input_mchars", "input_document_kpages"}
+)
+"""An entry without any of these has no price."""
 
 _REVISION: Final = re.compile(
     r"([-@:]("
@@ -187,7 +201,7 @@ def _brackets(price: types.ModelPrice, *, free: bool) -> Brackets | None:
         return ((0, Rates(*[0] * 10)),)
     if not stored.keys() <= {*_KEYS.values(), *_UNNEEDED}:
         return None
-    if "input_mtok" not in stored and "requests_kcount" not in stored:
+    if not _BASES & stored.keys():
         return None
     tiered = [value for value in stored.values() if isinstance(value, types.TieredPrices)]
     starts = sorted({0, *(tier.start for value in tiered for tier in value.tiers)})
@@ -225,4 +239,7 @@ def _rates(prices: dict[str, int]) -> Rates:
         image_output=rate("image_output", whole_output),
         web_searches=rate("web_searches", 0),
         requests=rate("requests", 0),
+        audio_hours=rate("audio_hours", 0),
+        characters=rate("characters", 0),
+        pages=rate("pages", 0),
     )

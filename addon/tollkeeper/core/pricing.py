@@ -17,7 +17,8 @@ from tollkeeper.domain import Policy, Provider
 __all__ = ["PRICE_KEYS", "PriceBook", "PriceSheet"]
 
 PRICE_KEYS: Final = Rates._fields
-"""Keys of an owner's price: per million tokens; ``web_searches``, ``requests`` per thousand."""
+"""Keys of an owner's price: per million tokens or ``characters``, per hour for ``audio_hours``, all others
+(``web_searches``, ``requests``, ``images``, ``pages``, ``search_units``) per thousand."""
 
 
 class PriceBook:
@@ -69,10 +70,19 @@ def _compile(
         return PriceSheet(source, window, most, tariff, asked_tier=service_tier, any_tier=True)
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
-        return None
+        return _by_units(provider, model, service_tier)
     now, *later = tariffs
     coming = tuple(one for one in later if one != now)
     return PriceSheet(entry.source, window, most, now, coming, service_tier, entry.elective)
+
+
+def _by_units(provider: Provider, model: str, service_tier: str | None) -> PriceSheet | None:
+    """A sheet of other measures than tokens, which the catalogue lacks, or None."""
+    found = facts.unit_rates(provider.name, model)
+    if found is None:
+        return None
+    rates = owners_rates({"input": 0, "output": 0, **found[0]})
+    return PriceSheet(found[1], None, None, {STANDARD: ((0, rates),)}, asked_tier=service_tier)
 
 
 def owners_glob(provider: Provider, model: str) -> str | None:
@@ -106,4 +116,9 @@ def owners_rates(prices: Mapping[str, int]) -> Rates:
         image_output=prices.get("image_output", whole_output),
         web_searches=prices.get("web_searches", 0),
         requests=prices.get("requests", 0),
+        audio_hours=prices.get("audio_hours", 0),
+        characters=prices.get("characters", 0),
+        images=prices.get("images", 0),
+        pages=prices.get("pages", 0),
+        search_units=prices.get("search_units", 0),
     )

@@ -11,6 +11,7 @@ from tollkeeper.core.bounds import Bounds, unbounded_reasons
 from tollkeeper.core.layers import Line, Stack
 from tollkeeper.core.sheet import PriceSheet
 from tollkeeper.core.snapshot import History
+from tollkeeper.core.units import measure_of
 from tollkeeper.core.wording import listed, resets, usd
 from tollkeeper.domain import Account, Balance, Call, Code, Effect, Reason
 
@@ -79,7 +80,7 @@ def price_of(
         return Price(None, None)
     tools = (stack.server_tools_nano_usd or 0) if call.server_tools else 0
     worst = sheet.worst_cost_nano_usd(bounds.input_tokens, bounds.output_tokens, call, tools)
-    if history is None:
+    if history is None or call.most is not None:
         return Price(worst, worst, tools)
     likely_input = history.input_share_ppm * bounds.input_tokens // 1_000_000
     likely = sheet.plain_cost_nano_usd(likely_input, history.output_tokens, call)
@@ -129,8 +130,9 @@ def price_reasons(
         provider, _, model = goes_to.partition("/")
         yield over.denies(
             key,
-            f"No price is known for model {listed([model])} of {provider}, and a budget stands over "
-            f"this call; the operator can set one under providers.{provider}.prices.",
+            f"No price{measure_of(call)} is known for model {listed([model])} of {provider}, and a "
+            "budget stands over this call; the operator can set one under "
+            f"providers.{provider}.prices.",
         )
     else:
         yield from unbounded_reasons(call, bounds, over, key)

@@ -6,10 +6,11 @@ cost is one sum and one ceiling division.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
+from tollkeeper.core.units import units_numerator
 from tollkeeper.domain import Call, Dialect, Usage
 
 MEGA: Final = 1_000_000
@@ -58,6 +59,11 @@ class Rates(NamedTuple):
     image_output: int
     web_searches: int = 0
     requests: int = 0
+    audio_hours: int = 0
+    characters: int = 0
+    images: int = 0
+    pages: int = 0
+    search_units: int = 0
 
 
 type Brackets = tuple[tuple[int, Rates], ...]
@@ -149,6 +155,7 @@ class PriceSheet:
             (rates.audio_output, usage.audio_output_tokens),
             (rates.image_output, usage.image_output_tokens),
         )
+        total += units_numerator(rates, usage)
         return total + (rates.web_searches * usage.web_searches + rates.requests) * 1000
 
     # ----------------------------------------------------------------------------- reserving
@@ -176,7 +183,15 @@ class PriceSheet:
             for start, input_rate, output_rate, fixed in self._worst_rates(call)
             if start < input_tokens or start == 0
         )
+        if call.most is not None:
+            numerator += max(units_numerator(rates, call.most) for rates in self.rows())
         return -(-numerator * _percent(call.features) // (MEGA * 100)) + server_tools_nano_usd
+
+    def rows(self) -> Iterator[Rates]:
+        """Every row of the tariffs in force now or soon."""
+        for tariff in (self.tariff, *self.coming):
+            for brackets in tariff.values():
+                yield from (rates for _, rates in brackets)
 
     def affordable_output_tokens(
         self, left_nano_usd: int, input_tokens: int, call: Call, server_tools_nano_usd: int = 0

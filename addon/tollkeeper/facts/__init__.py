@@ -1,8 +1,9 @@
 """Data about other people's formats, each entry with its source and date.
 
 ``hosts.yaml`` says who is governed, ``endpoints.yaml`` what may be asked of them and which of it is
-free, ``clients.yaml`` how long clients wait and what makes them hammer, ``plans.yaml`` which credentials are a plan's, ``models.yaml`` what a
-model may write and what is billed beyond the bytes of a request. Everything is read once, checked
+free, ``clients.yaml`` how long clients wait and what makes them hammer, ``plans.yaml`` which
+credentials are a plan's, ``models.yaml`` what a model may write and what is billed beyond the bytes
+of a request, ``tasks.yaml`` what images, audio and reranking are billed. Everything is read once, checked
 and frozen. What a table does not name is unknown: None, never a guess.
 """
 
@@ -20,7 +21,18 @@ from tollkeeper.facts.clients import (
     patience_seconds,
     retry_joins,
 )
-from tollkeeper.facts.endpoints import EndpointFact, endpoint, endpoints, mount_of, reroute
+from tollkeeper.facts.endpoints import (
+    EndpointFact,
+    RefusedFact,
+    endpoint,
+    endpoints,
+    families,
+    mount_of,
+    mounts,
+    refused,
+    refused_endpoints,
+    reroute,
+)
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -33,34 +45,53 @@ from tollkeeper.facts.hosts import (
     providers,
 )
 from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
+from tollkeeper.facts.tasks import (
+    ImageFact,
+    SpeechFact,
+    image_fact,
+    least_audio_milliseconds,
+    speech_fact,
+    unit_rates,
+)
 
 __all__ = [
     "AUTH_HEADERS",
     "HOUSE",
     "EndpointFact",
+    "ImageFact",
+    "RefusedFact",
+    "SpeechFact",
     "bears_heartbeats",
     "client_family",
     "credential_headers",
     "credential_query",
     "endpoint",
     "endpoints",
+    "families",
     "final_status",
     "hidden_input_tokens",
     "hides_reasoning",
     "image_bound_tokens",
+    "image_fact",
     "is_ai_host",
     "is_house",
     "is_of_plan",
     "key_header",
+    "least_audio_milliseconds",
     "login_hosts",
     "max_output_tokens",
     "mount_of",
+    "mounts",
     "normalise_host",
     "paid_by_plan",
     "patience_seconds",
     "plans",
     "provider_for_host",
     "providers",
+    "refused",
+    "refused_endpoints",
     "reroute",
     "retry_joins",
+    "speech_fact",
+    "unit_rates",
 ]

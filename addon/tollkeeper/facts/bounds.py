@@ -22,6 +22,14 @@ _FAMILY: Mapping[Dialect, str] = {
     Dialect.ANTHROPIC: "anthropic",
     Dialect.GEMINI: "gemini",
     Dialect.CODE_ASSIST: "gemini",
+    Dialect.OPENAI_TEXT: "openai",
+    Dialect.EMBEDDINGS: "openai",
+    Dialect.IMAGES: "openai",
+    Dialect.AUDIO: "openai",
+    Dialect.RERANK: "openai",
+    Dialect.OCR: "openai",
+    Dialect.COHERE: "openai",
+    Dialect.OLLAMA: "openai",
 }
 
 

@@ -56,6 +56,29 @@ class EndpointFact:
     inject: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedFact:
+    """Endpoints that are known and never forwarded.
+
+    Attributes:
+        path_re: As in ``EndpointFact``, for every method.
+        what: What stands there, for people.
+        because: Why it is not forwarded.
+        instead: What to do.
+        source: URL of the page on the matter.
+        date: When it was last held to be so, ISO 8601.
+        root: As in ``EndpointFact``.
+    """
+
+    path_re: str
+    what: str
+    because: str
+    instead: str
+    source: str
+    date: str
+    root: bool = False
+
+
 @cache
 def _families() -> Mapping[str, tuple[EndpointFact, ...]]:
     return {
@@ -83,9 +106,50 @@ def _fact(entry: Mapping[str, Any]) -> EndpointFact:
 @cache
 def _default_mounts() -> Mapping[str, tuple[Mount, ...]]:
     return {
-        api: tuple(Mount(api=api, prefix=m["prefix"], auth=m["auth"]) for m in mounts)
+        api: tuple(Mount(m.get("api", api), m["prefix"], m["auth"]) for m in mounts)
         for api, mounts in read_table("endpoints")["default_mounts"].items()
     }
+
+
+@cache
+def _refused() -> Mapping[str, tuple[RefusedFact, ...]]:
+    return {
+        api: tuple(
+            RefusedFact(
+                path_re=entry["path"],
+                what=entry["what"],
+                because=entry["because"],
+                instead=entry["instead"],
+                source=entry["source"],
+                date=str(entry["date"]),
+                root=entry.get("root", False),
+            )
+            for entry in entries
+        )
+        for api, entries in read_table("endpoints")["refused"].items()
+    }
+
+
+def families() -> tuple[str, ...]:
+    """The families of dialects, in the order of the table."""
+    return tuple(_families())
+
+
+def refused_endpoints(api: str) -> tuple[RefusedFact, ...]:
+    """The endpoints of a family that are known and never forwarded, paths relative to a mount."""
+    return _refused().get(api, ())
+
+
+def refused(provider: Provider, path: str) -> RefusedFact | None:
+    """Why a path of a provider is not forwarded, and what to do instead; None when it is unknown."""
+    if len(path) > MAX_PATH_BYTES:
+        return None
+    for mount in mounts(provider):
+        for fact in refused_endpoints(mount.api):
+            prefix = "" if fact.root else mount.prefix
+            if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
+                return fact
+    return None
 
 
 def endpoints(api: str) -> tuple[EndpointFact, ...]:
@@ -93,14 +157,15 @@ def endpoints(api: str) -> tuple[EndpointFact, ...]:
     return _families().get(api, ())
 
 
-def _mounts(provider: Provider) -> tuple[Mount, ...]:
+def mounts(provider: Provider) -> tuple[Mount, ...]:
+    """Where the families that a provider speaks stand on its hosts, first match first."""
     return provider.mounts or _default_mounts().get(provider.api, ())
 
 
 def _matches(provider: Provider, method: str, path: str) -> tuple[tuple[Mount, EndpointFact], ...]:
     if len(path) > MAX_PATH_BYTES:
         return ()
-    return _matching(provider.name, _mounts(provider), method, path)
+    return _matching(provider.name, mounts(provider), method, path)
 
 
 @lru_cache(PATHS_REMEMBERED)
@@ -145,7 +210,7 @@ def reroute(source: Provider, method: str, path: str, target: Provider) -> str |
     for mount, fact in _matches(source, method, path):
         if fact.dialect is None or fact.root:
             continue
-        for other in _mounts(target):
+        for other in mounts(target):
             moved = other.prefix + path[len(mount.prefix) :]
             if other.api == mount.api and endpoint(target, method, moved) == fact:
                 return moved

@@ -40,7 +40,10 @@ from tollkeeper.policy.model import (
 DEFAULT_LAPSE_NS = 3600 * NS_PER_SECOND
 """How long an unanswered hold, or an approved call that nobody fetches, stays open."""
 
-_AUTH = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
+_AUTH = {
+    "openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key",
+    "cohere": "bearer", "ollama": "bearer", "vllm": "bearer",
+}  # fmt: skip
 _AS_WRITTEN = (
     "rpm", "tpm", "concurrent", "streaming", "vision", "reasoning", "max_input_tokens",
     "max_output_tokens", "strict", "clamp", "key", "scope",

@@ -17,6 +17,7 @@ from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.identity import day_run
 from tollkeeper.core.pricing import PriceBook
+from tollkeeper.core.units import fitting
 from tollkeeper.domain import (
     NS_PER_SECOND,
     Account,
@@ -86,7 +87,7 @@ def decide(
         now_ns = instant_ns(given.call, policy.timezone)
     call = call_of(policy, given.call, book, now_ns)
     provider, model = resolve(policy, call)
-    sheet = book.sheet(provider, model, now_ns) if model else None
+    sheet = fitting(book.sheet(provider, model, now_ns) if model else None, call)
     case = CallCase(
         call, principal_of(given, policy, now_ns), policy, sheet, now_ns, said_by(given)
     )

@@ -13,6 +13,7 @@ from tollkeeper import facts
 from tollkeeper.core.billing import with_payer
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.pricing import PriceBook
+from tollkeeper.core.units import fitting
 from tollkeeper.domain import (
     Call,
     Code,
@@ -163,7 +164,7 @@ def ask(
     except WireError as e:
         return _refused(Code.UNREADABLE_REQUEST, str(e))
     provider, model = resolve(policy, call)
-    sheet = book.sheet(provider, model, at_ns, call.service_tier) if model else None
+    sheet = fitting(book.sheet(provider, model, at_ns, call.service_tier) if model else None, call)
     return CallCase(call, principal, policy, sheet, at_ns, said)
 
 

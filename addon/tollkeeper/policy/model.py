@@ -33,7 +33,7 @@ from tollkeeper.policy.values import (
     Usd,
 )
 
-type Api = Literal["openai", "anthropic", "gemini"]
+type Api = Literal["openai", "anthropic", "gemini", "cohere", "ollama", "vllm"]
 
 
 class KeyEntry(Strict):
@@ -62,6 +62,16 @@ class PriceEntry(Strict):
     """USD per thousand searches."""
     requests: Usd | None = None
     """USD per thousand requests."""
+    audio_hours: Usd | None = None
+    """USD per hour of audio that is heard."""
+    characters: Usd | None = None
+    """USD per million characters that are spoken."""
+    images: Usd | None = None
+    """USD per thousand images that are made."""
+    pages: Usd | None = None
+    """USD per thousand pages that are read."""
+    search_units: Usd | None = None
+    """USD per thousand search units of a reranker."""
 
 
 class ProviderEntry(Strict):

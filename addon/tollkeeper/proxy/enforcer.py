@@ -11,6 +11,7 @@ from mitmproxy import http
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.keys import goes_with_own_key
+from tollkeeper.core.units import fitting
 from tollkeeper.domain import Admission, Billing, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
@@ -169,7 +170,8 @@ class Enforcer:
         provider, model = resolve(policy, call)
         prices = self.station.policy_file.prices
         tier = call.service_tier
-        passage.sheet = prices.sheet(provider, model, now_ns, tier) if model else None
+        sheet = prices.sheet(provider, model, now_ns, tier) if model else None
+        passage.sheet = fitting(sheet, call)
         case = CallCase(call, principal, policy, passage.sheet, now_ns, passage.said)
         ledger = self.station.ledger
         made: list[Admission] = []
@@ -204,7 +206,12 @@ class Enforcer:
         passage.call = replace(call, provider=provider.name, model=sent_as)
         passage.usage_spliced = route.wants_usage_event(passage.call, inbound.body)
         body, path = route.rewrite(
-            call, inbound.body, inbound.path, changes, include_usage=passage.usage_spliced
+            call,
+            inbound.body,
+            inbound.path,
+            changes,
+            include_usage=passage.usage_spliced,
+            content_type=inbound.headers.get("content-type", ""),
         )
         if provider is not inbound.provider:
             moved = facts.reroute(inbound.provider, inbound.method, path, provider)

@@ -42,11 +42,19 @@ class Refusals:
         disclose.refused(flow, passage.caller, passage.call, reason, admission)
 
     def refuse_unknown(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
-        """An endpoint that no table knows: refused, or recorded and passed in observe mode."""
-        message = (
-            f"{inbound.method} {inbound.path} is not an endpoint of {inbound.provider.name} that "
-            "Tollkeeper knows, so it cannot be metered."
-        )
+        """An endpoint that is not metered: refused, or recorded and passed in observe mode."""
+        called = f"{inbound.method} {inbound.path}"
+        known = facts.refused(inbound.provider, inbound.path)
+        if known is not None:
+            message = (
+                f"{called} is not forwarded ({known.what}): {known.because}. Instead, "
+                f"{known.instead}."
+            )
+        else:
+            message = (
+                f"{called} is not an endpoint of {inbound.provider.name} that Tollkeeper knows, so "
+                "it cannot be metered; `tollkeeper model list --endpoints` shows those it knows."
+            )
         self.refuse_unread(flow, passage, Code.UNKNOWN_ENDPOINT, message)
         if self.station.policy_file.policy.mode == "observe":
             flow.response = None

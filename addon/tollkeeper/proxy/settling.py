@@ -13,6 +13,8 @@ from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.core.units import is_measured
+from tollkeeper.core.wording import usd
 from tollkeeper.domain import (
     Basis,
     Billing,
@@ -59,9 +61,10 @@ def settlement(
     if status is not None and status >= 400 and usage is None and not cut:
         return Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=status)
     whole = answer.meter.done and not cut and usage is not None
-    if whole and usage is not None and usage.output_tokens is not None:
+    if whole and usage is not None and is_measured(sheet, usage):
         cost = sheet.cost_nano_usd(usage, call) if sheet else None
-        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status)
+        cost, note = reckoned(cost, usage, sheet)
+        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status, note)
     if cut and not streamed(flow) and (status or 0) < 400:
         return reserved(decision, sheet, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
@@ -97,6 +100,21 @@ def by_payer(
     return replace(made, cost_nano_usd=price if counts else 0, notional_nano_usd=price)
 
 
+def reckoned(cost: int | None, usage: Usage, sheet: PriceSheet | None) -> tuple[int | None, str]:
+    """Our own figure against the provider's, where it says one: the dearer is booked and told.
+
+    Theirs alone where we know no price; ours alone where the owner set it.
+    """
+    theirs = usage.provider_cost_nano_usd
+    if theirs is None or theirs == cost or (sheet is not None and sheet.any_tier):
+        return cost, ""
+    if cost is None:
+        return theirs, "the provider's own figure, because no price is known"
+    if abs(theirs - cost) * 100 <= max(theirs, cost):
+        return max(theirs, cost), ""
+    return max(theirs, cost), f"the provider says {usd(theirs)}, the price list {usd(cost)}"
+
+
 def had_left(flow: http.HTTPFlow) -> bool:
     """Whether any byte of the request may have reached the provider."""
     server = flow.server_conn
@@ -112,11 +130,12 @@ def estimated(
     """From what was seen: never below what the provider reported or the client received.
 
     Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen,
-    nothing that was seen bounds what it may bill, so the reservation is booked whole.
+    nothing that was seen bounds what it may bill, so the reservation is booked whole; so it is where
+    other measures than tokens are billed.
     """
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
-    if answer.broken or hidden:
+    if answer.broken or hidden or call.most is not None:
         return reserved(decision, sheet, status)
     seen = answer.usage or Usage()
     output = max(seen.output_tokens or 0, answer.meter.seen_output_tokens_bound)

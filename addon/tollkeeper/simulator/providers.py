@@ -13,7 +13,14 @@ from urllib.parse import parse_qs
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.errors import UsageError
-from tollkeeper.simulator import anthropic_messages, gemini, openai_chat, openai_responses, plans
+from tollkeeper.simulator import (
+    anthropic_messages,
+    gemini,
+    openai_chat,
+    openai_responses,
+    plans,
+    tasks,
+)
 from tollkeeper.simulator.exchange import Answer, Exchange, Frame, plan, usage
 from tollkeeper.simulator.frames import JSON, dump
 from tollkeeper.simulator.http1 import Received
@@ -69,6 +76,9 @@ def simulate(received: Received, host: str, order: str, serial: int) -> Simulate
     if received.method == "GET":
         return Simulated(_models(received, host, family) or error(family, 404, "No such path."))
     try:
+        told = tasks.simulate(received) if not order else None
+        if told is not None:
+            return Simulated(told[0], usage=told[1])
         body = json.loads(plans.unpacked(received))
         return _call(received, body, order, serial, now_s, family)
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as e:

@@ -1,7 +1,8 @@
 """Refusals in the provider's own error shape, so that each SDK raises its own exception.
 
 Sources: https://platform.openai.com/docs/guides/error-codes,
-https://docs.anthropic.com/en/api/errors, https://google.aip.dev/193 (``ErrorInfo``)
+https://docs.anthropic.com/en/api/errors, https://google.aip.dev/193 (``ErrorInfo``),
+https://docs.cohere.com/reference/errors, https://github.com/ollama/ollama/blob/main/docs/api.md
 """
 
 from __future__ import annotations
@@ -184,15 +185,12 @@ def usd(nano_usd: int) -> str:
 def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) -> dict[str, Any]:
     code = str(reason.code)
     match dialect:
-        case Dialect.OPENAI_CHAT | Dialect.OPENAI_RESPONSES:
-            return {
-                "error": {
-                    "message": reason.message,
-                    "type": _OPENAI_TYPES.get(status, "invalid_request_error"),
-                    "param": None,
-                    "code": code,
-                }
-            }
+        case Dialect.COHERE:
+            return {"id": call_id, "message": reason.message, "code": code}
+        case Dialect.OLLAMA:
+            return {"error": reason.message, "code": code}
+        case None:
+            return {"error": {"code": code, "message": reason.message, "id": call_id}}
         case Dialect.ANTHROPIC:
             default = "api_error" if status >= 500 else "invalid_request_error"
             kind = _ANTHROPIC_TYPES.get(status, default)
@@ -217,8 +215,15 @@ def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) ->
                     ],
                 }
             }
-        case None:
-            return {"error": {"code": code, "message": reason.message, "id": call_id}}
+        case _:
+            return {
+                "error": {
+                    "message": reason.message,
+                    "type": _OPENAI_TYPES.get(status, "invalid_request_error"),
+                    "param": None,
+                    "code": code,
+                }
+            }
 
 
 def _json(value: Any) -> bytes:

@@ -4,14 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from tollkeeper import facts
 from tollkeeper.domain import Call, Changes, Dialect, Provider
 from tollkeeper.errors import WireError
-from tollkeeper.wire import anthropic, chatgpt, code_assist, gemini, openai_chat, openai_responses
+from tollkeeper.wire import (
+    anthropic,
+    chatgpt,
+    code_assist,
+    cohere,
+    embeddings,
+    gemini,
+    multipart,
+    ocr,
+    ollama,
+    openai_audio,
+    openai_chat,
+    openai_images,
+    openai_responses,
+    openai_text,
+    rerank,
+    task_meter,
+    tasks,
+)
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
@@ -23,6 +41,8 @@ _BY_API: Final[Mapping[str, Dialect]] = {
     "gemini": Dialect.GEMINI,
     chatgpt.API: Dialect.OPENAI_RESPONSES,
     "code_assist": Dialect.CODE_ASSIST,
+    "cohere": Dialect.COHERE,
+    "ollama": Dialect.OLLAMA,
 }
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.-]+)")
@@ -78,6 +98,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
         raise WireError(f"The body is said to be {charset[1][:20]}; send UTF-8.")
     call = _spoken(inbound, endpoint)
+    if multipart.is_form(kind):
+        return call
     stored = stored_object(inbound.body)
     return call if stored is None else replace(call, stored=stored)
 
@@ -93,9 +115,25 @@ def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
         case Dialect.ANTHROPIC:
             return anthropic.parse(inbound, endpoint)
         case Dialect.GEMINI:
+            if embeddings.is_gemini(endpoint):
+                return embeddings.parse_gemini(inbound, endpoint)
             return gemini.parse(inbound, endpoint)
         case Dialect.CODE_ASSIST:
             return code_assist.parse(inbound, endpoint)
+        case dialect:
+            return _TASKS[dialect](inbound, endpoint)
+
+
+_TASKS: Final[Mapping[Dialect, Callable[[Inbound, Endpoint], Call]]] = {
+    Dialect.OPENAI_TEXT: openai_text.parse,
+    Dialect.EMBEDDINGS: embeddings.parse,
+    Dialect.IMAGES: openai_images.parse,
+    Dialect.AUDIO: openai_audio.parse,
+    Dialect.RERANK: rerank.parse,
+    Dialect.OCR: ocr.parse,
+    Dialect.COHERE: cohere.parse,
+    Dialect.OLLAMA: ollama.parse,
+}
 
 
 def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
@@ -113,6 +151,7 @@ def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
         operation=endpoint.operation,
         metered=False,
         model=model,
+        stored=inbound.path if endpoint.operation == "objects" else None,
         approval_digest=digest.hexdigest(),
     )
 
@@ -125,7 +164,7 @@ def wants_usage_event(call: Call, body: bytes) -> bool:
         body: As it came.
     """
     if (
-        call.dialect is not Dialect.OPENAI_CHAT
+        call.dialect not in (Dialect.OPENAI_CHAT, Dialect.OPENAI_TEXT)
         or not call.stream
         or not call.metered
         or call.provider in _NO_STREAM_OPTIONS
@@ -138,7 +177,13 @@ def wants_usage_event(call: Call, body: bytes) -> bool:
 
 
 def rewrite(
-    call: Call, body: bytes, path: str, changes: Changes, *, include_usage: bool
+    call: Call,
+    body: bytes,
+    path: str,
+    changes: Changes,
+    *,
+    include_usage: bool,
+    content_type: str = "",
 ) -> tuple[bytes, str]:
     """The request with what was decided put in, every other byte as it was.
 
@@ -148,12 +193,15 @@ def rewrite(
         path: Without the query.
         changes: An alias' real model, an output limit.
         include_usage: Put ``stream_options.include_usage`` in (``wants_usage_event``).
+        content_type: The request's, which says whether its body is a form.
 
     Raises:
         WireError: When the body is not what the call was parsed from.
     """
     if changes.model is None and changes.max_output_tokens is None and not include_usage:
         return body, path
+    if changes.model is not None and multipart.is_form(content_type):
+        return multipart.with_text(content_type, body, "model", changes.model, tasks.LISTS), path
     document: Document | None = None
     edits: dict[tuple[str, ...], Any] = {}
     if changes.model is not None:
@@ -183,6 +231,10 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
             return [("max_output_tokens",)]
         case Dialect.ANTHROPIC:
             return [("max_tokens",)]
+        case Dialect.OPENAI_TEXT | Dialect.COHERE:
+            return [("max_tokens",)]
+        case Dialect.OLLAMA:
+            return [("options", "num_predict")]
         case Dialect.GEMINI:
             return [gemini.limit_key(document)]
         case Dialect.CODE_ASSIST:
@@ -197,6 +249,8 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
                 return list(named)
             new = (changes.provider or call.provider).startswith(_NEW_LIMIT_NAME)
             return [("max_completion_tokens" if new else "max_tokens",)]
+        case _:
+            return []
 
 
 def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Meter:
@@ -207,6 +261,12 @@ def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Mete
         content_type: The answer's header.
         take_out_usage: True when ``include_usage`` was put in by us.
     """
+    if call.dialect in _TASKS and call.dialect is not Dialect.OPENAI_TEXT:
+        return task_meter.meter(call, content_type)
+    if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):
+        return task_meter.meter(call, content_type)
+    chat = call.dialect is Dialect.OPENAI_TEXT
+    dialect = Dialect.OPENAI_CHAT if chat else call.dialect
     return meters.meter(
-        call.dialect, call.provider, content_type, call.stream, take_out_usage=take_out_usage
+        dialect, call.provider, content_type, call.stream, take_out_usage=take_out_usage
     )

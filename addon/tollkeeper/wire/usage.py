@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import ROUND_CEILING, Decimal
 from typing import Any, Final
 
-from tollkeeper.domain import Usage
+from tollkeeper.domain import NANO_PER_USD, Usage
 from tollkeeper.wire.fields import words
 
 _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens input_tokens output_tokens
@@ -73,6 +74,34 @@ _MAX_DEPTH: Final = 8
 """Usage is two levels deep; an answer nested further is not one to follow."""
 
 
+_TICKS_PER_NANO: Final = 10
+"""xAI counts in ticks of 10**-10 USD.
+
+Source: https://docs.x.ai/docs/api-reference
+"""
+
+
+def provider_cost(usage: Mapping[str, Any]) -> int | None:
+    """What the provider itself says that an answer costs, in nano-USD rounded up; None when it does not.
+
+    Source: https://openrouter.ai/docs/use-cases/usage-accounting (``cost``, in USD),
+    https://docs.perplexity.ai/api-reference (``cost.total_cost``)
+    """
+    said = usage.get("cost")
+    if isinstance(said, dict):
+        said = said.get("total_cost")
+    ticks = number(usage.get("cost_in_usd_ticks"))
+    if said is None and ticks is not None:
+        return -(-ticks // _TICKS_PER_NANO)
+    if type(said) is bool or not isinstance(said, int | float) or not 0 <= said < MOST_USD:
+        return None
+    return int((Decimal(str(said)) * NANO_PER_USD).to_integral_value(ROUND_CEILING))
+
+
+MOST_USD: Final = 1_000_000
+"""No one answer costs as much; what says more is nonsense."""
+
+
 def unknown(values: Mapping[str, Any], known: frozenset[str], prefix: str = "") -> tuple[str, ...]:
     """Dotted names of the numbers other than 0 that are not ``known``, at any depth."""
     names: list[str] = []
@@ -128,6 +157,7 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
             part(usage, "server_tool_use_details", "web_search_requests"),
         ),
         unknown=unknown(usage, _OPENAI_KNOWN),
+        provider_cost_nano_usd=provider_cost(usage),
     )
 
 
@@ -154,6 +184,7 @@ def openai_responses(usage: Mapping[str, Any]) -> Usage:
         image_output_tokens=part(usage, "output_tokens_details", "image_tokens"),
         web_searches=part(usage, "num_sources_used"),
         unknown=unknown(usage, _OPENAI_KNOWN),
+        provider_cost_nano_usd=provider_cost(usage),
     )
 
 

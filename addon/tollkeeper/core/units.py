@@ -1,0 +1,94 @@
+"""What is billed by other measures than tokens: hours of audio, characters, images, pages, searches.
+
+A model has a price by tokens, by such a measure, or by both. A call fits a sheet when the sheet
+prices one of the measures that the call is bounded in; where it does not, the price is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Final
+
+from tollkeeper.domain import Call, Usage
+
+if TYPE_CHECKING:
+    from tollkeeper.core.sheet import PriceSheet, Rates
+
+_THOUSAND: Final = 1000
+_HOUR_MILLISECONDS: Final = 3_600_000
+_MEGA: Final = 1_000_000
+
+MEASURES: Final = ("audio_hours", "characters", "images", "pages", "search_units")
+"""The rates that are not of tokens, as an owner's price names them."""
+
+_COUNTS: Final = {"audio_hours": "audio_milliseconds"}
+"""Counts in a usage that do not have the name of their rate."""
+
+
+def units_numerator(rates: Rates, usage: Usage) -> int:
+    """What a usage's other measures cost at these rates, in nano-USD times a million, rounded up."""
+    audio = usage.audio_milliseconds * rates.audio_hours * _MEGA
+    return (
+        -(-audio // _HOUR_MILLISECONDS)
+        + usage.characters * rates.characters
+        + (
+            usage.images * rates.images
+            + usage.pages * rates.pages
+            + usage.search_units * rates.search_units
+        )
+        * _THOUSAND
+    )
+
+
+def fits(sheet: PriceSheet, call: Call) -> bool:
+    """Whether the sheet prices a measure in which all that the call may be billed is bounded."""
+    rows = tuple(sheet.rows())
+    if not any(any(rates) for rates in rows):
+        return True
+    if call.tokens_unbounded is None and by_tokens(rows):
+        return True
+    counts = named_counts(call.most)
+    return bool(counts) and all(_prices(rates, counts) for rates in rows)
+
+
+def fitting(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
+    """The sheet, or None where it says nothing about what the call may cost."""
+    return sheet if sheet is not None and fits(sheet, call) else None
+
+
+def is_measured(sheet: PriceSheet | None, usage: Usage) -> bool:
+    """Whether a usage says all that this sheet needs for a price."""
+    if usage.output_tokens is not None:
+        return True
+    if sheet is None:
+        return bool(named_counts(usage))
+    rows = tuple(sheet.rows())
+    return not by_tokens(rows) and all(_prices(rates, named_counts(usage)) for rates in rows)
+
+
+def by_tokens(rows: Iterable[Rates]) -> bool:
+    """Whether these rates are of tokens or requests: a price of 0 for all measures is one of tokens."""
+    return all(
+        bool(rates.input or rates.output or rates.requests)
+        or not any(getattr(rates, name) for name in MEASURES)
+        for rates in rows
+    )
+
+
+def named_counts(usage: Usage | None) -> tuple[str, ...]:
+    """The measures in which a usage counts anything, by the names of their rates."""
+    if usage is None:
+        return ()
+    return tuple(name for name in MEASURES if getattr(usage, _COUNTS.get(name, name)))
+
+
+def measure_of(call: Call) -> str:
+    """For a reason: by what a price is missing, where tokens would not do."""
+    names = named_counts(call.most)
+    if call.tokens_unbounded is None or not names:
+        return ""
+    return f" by {' or '.join(names)} ({call.tokens_unbounded} is bounded by nothing else)"
+
+
+def _prices(rates: Rates, counts: tuple[str, ...]) -> bool:
+    return any(getattr(rates, name) for name in counts)
