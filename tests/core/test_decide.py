@@ -2,9 +2,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from core.judging import (
     DAY,
     NOW,
+    PROVIDERS,
     PURSE,
     SECOND,
     WORST_OF_CALL,
@@ -21,8 +24,10 @@ from core.judging import (
     policy_for,
     spent,
 )
-from tollkeeper.core.snapshot import RunRecord
+from tollkeeper.core.snapshot import History, RunRecord
 from tollkeeper.domain import (
+    Balance,
+    Billing,
     Code,
     Effect,
     Limits,
@@ -300,3 +305,77 @@ def test_record_holds_plain_values_and_no_prompt() -> None:
     assert record["worst_nano_usd"] == WORST_OF_CALL
     assert record["said"] == {"step": "plan"}
     assert all(isinstance(v, (str, int, bool, list, dict)) for v in record.values())
+
+
+PLANS = make_policy(
+    providers={"corp": replace(PROVIDERS["corp"], billing="flat", counts=False)},
+    agents={"atlas": Limits(budget_nano_usd={Window.TOTAL: 0}, requests={Window.TOTAL: 1})},
+)
+
+
+def test_plan_that_does_not_count_reserves_nothing_and_its_worst_case_is_known() -> None:
+    decision = judge(make_call(by_plan=True), PLANS)
+
+    assert decision.effect is Effect.ALLOW
+    assert (decision.billing, decision.reserve_nano_usd) == (Billing.FLAT, 0)
+    assert decision.worst_nano_usd == WORST_OF_CALL
+    assert decision.left_nano_usd is None
+
+
+def test_quota_holds_for_a_plan_and_a_key_still_meets_the_budget() -> None:
+    used = {("agent:atlas", Window.TOTAL): Balance(calls=1)}
+
+    quota = judge(make_call(by_plan=True), PLANS, balances=used)
+    key = judge(make_call(), PLANS)
+
+    assert [one.source for one in quota.reasons] == ["agents.atlas.requests.total"]
+    assert [one.source for one in key.reasons] == ["agents.atlas.budget_usd.total"]
+
+
+def test_model_without_a_price_passes_where_a_plan_does_not_count() -> None:
+    unpriced = replace(PROVIDERS["corp"], billing="flat", counts=False, prices={})
+    decision = judge(make_call(by_plan=True), replace(PLANS, providers={"corp": unpriced}))
+
+    assert decision.effect is Effect.ALLOW
+    assert decision.worst_nano_usd is None
+
+
+def test_rule_sees_what_a_plans_call_would_cost() -> None:
+    rule = make_rule("dear", Effect.DENY, "worst_cost_usd")
+
+    decision = judge(make_call(by_plan=True), replace(PLANS, rules=(rule,)))
+
+    assert [one.source for one in decision.reasons] == ["rules.dear"]
+
+
+def test_plan_that_counts_reserves_like_money() -> None:
+    counted = replace(PROVIDERS["corp"], billing="flat")
+
+    decision = judge(make_call(by_plan=True), make_policy(providers={"corp": counted}))
+
+    assert decision.billing is Billing.FLAT_COUNTED
+    assert decision.reserve_nano_usd == decision.worst_nano_usd == WORST_OF_CALL
+
+
+def test_approval_is_bound_to_who_pays() -> None:
+    plan, key = make_case(make_call(by_plan=True), PLANS), make_case(make_call(), PLANS)
+
+    assert plan.approval_digest != key.approval_digest
+
+
+@pytest.mark.parametrize(
+    ("limits", "effect"),
+    [
+        (Limits(max_output_tokens=100), Effect.DENY),
+        (Limits(clamp=True, budget_nano_usd={Window.TOTAL: WORST_OF_CALL - 1}), Effect.DENY),
+        (Limits(), Effect.ALLOW),
+    ],
+)
+def test_limit_is_never_put_into_a_call_that_takes_none(limits: Limits, effect: Effect) -> None:
+    call = make_call(features=frozenset({"no_output_limit"}))
+    history = History(calls=5, output_tokens=10, input_share_ppm=1000)
+
+    decision = judge(call, policy_for(limits), history=history)
+
+    assert decision.effect is effect
+    assert decision.changes.max_output_tokens is None

@@ -304,7 +304,7 @@ def test_what_else_a_plan_can_do_is_refused_with_a_reason(
 def test_rule_refuses_and_holds_calls_on_a_plan(world: World) -> None:
     world.policy(
         {
-            "providers": {"chatgpt": {"counts": False}},
+            "providers": {"chatgpt": {"counts": False}, "anthropic": {"counts": False}},
             "rules": [
                 {
                     "name": "not-this",

@@ -187,10 +187,9 @@ def test_every_spelling_of_a_host_is_that_host(town: World, target: str, start: 
         assert connect(opened, target, credentials(town)).startswith(start)
 
 
-def test_subscription_backend_is_refused_and_not_tunnelled(town: World) -> None:
-    said = ask(
-        town, request(host="chatgpt.com", path="/backend-api/codex/responses"), "chatgpt.com"
-    )
+@pytest.mark.parametrize("host", ["chatgpt.com", "claude.ai", "gemini.google.com"])
+def test_subscription_backend_is_governed_and_not_tunnelled(town: World, host: str) -> None:
+    said = ask(town, request(host=host, path="/backend-api/conversation"), host)
 
     assert (said.status, said.code) == (403, "unknown_endpoint")
 

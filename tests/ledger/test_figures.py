@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from ledger.scripted import PRINCIPAL, ScriptedCase, measured
-from tollkeeper.domain import NS_PER_SECOND
+from tollkeeper.domain import NS_PER_SECOND, Billing
 from tollkeeper.ledger.figures import SETTLED_AFTER_NS, Figures
 from tollkeeper.ledger.sqlite import SqliteLedger
 
@@ -60,3 +61,15 @@ def test_what_is_open_is_told_apart(books: SqliteLedger) -> None:
 
     assert (now.in_flight, now.waiting, now.approvals) == (1, 0, 0)
     assert now.reserved_nano_usd == 100
+
+
+def test_what_plans_paid_is_in_no_sum_of_money(books: SqliteLedger) -> None:
+    for billing in Billing:
+        call = books.admit(ScriptedCase(billing=billing), PRINCIPAL, START_NS).id
+        notional = None if billing is Billing.METERED else 7
+        made = replace(measured(0 if billing is Billing.FLAT else 7), notional_nano_usd=notional)
+        books.settle(call, made, START_NS)
+
+    [sums] = Figures(books).sums(START_NS + 2 * SETTLED_AFTER_NS).values()
+
+    assert (sums["cost_nano_usd"], sums["notional_nano_usd"]) == (7, 14)

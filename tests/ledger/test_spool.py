@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import stat
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 from ledger.conftest import Opener
 from ledger.scripted import ATLAS, PRINCIPAL, T0, ScriptedCase, measured
-from tollkeeper.domain import Balance
+from tollkeeper.domain import Balance, Billing
 from tollkeeper.errors import LedgerBusy, LedgerError
 from tollkeeper.ledger import spool
 from tollkeeper.ledger.spool import FILE_NAME, append, take_in
@@ -115,3 +115,21 @@ def test_nothing_is_taken_from_a_folder_that_is_not_there(
     ledger: SqliteLedger, folder: Path
 ) -> None:
     assert take_in(ledger, folder) == 0
+
+
+@pytest.mark.parametrize(
+    ("told", "paid"),
+    [(None, ("flat", 0, 60)), (Billing.METERED, ("metered", 0, None))],
+)
+def test_settlement_that_was_kept_knows_who_paid(
+    ledger: SqliteLedger, folder: Path, told: Billing | None, paid: tuple[object, ...]
+) -> None:
+    case = ScriptedCase(reserve=0, worst=100, billing=Billing.FLAT)
+    admission = ledger.admit(case, PRINCIPAL, T0)
+    made = replace(measured(0), notional_nano_usd=60, billing=told)
+    append(folder, {"kind": "settlement", "call": admission.id, "settlement": asdict(made)}, T0)
+
+    take_in(ledger, folder)
+
+    [call] = ledger.rows("SELECT * FROM calls")
+    assert (call["billing"], call["cost_nano_usd"], call["notional_nano_usd"]) == paid

@@ -69,3 +69,13 @@ def test_every_line_is_of_the_format() -> None:
 
 def test_label_that_would_end_its_quotes_is_escaped() -> None:
     assert escaped('a"b\\c\nd') == r"a\"b\\c\nd"
+
+
+def test_what_plans_paid_has_a_series_of_its_own() -> None:
+    sums = {group(): Counter(calls=1, notional_nano_usd=2_000_000_000)}
+
+    text = exposition(sums, NOTHING, POLICY, ready=True)
+
+    labels = 'agent="atlas",provider="other",model="o3"'
+    assert f"tollkeeper_notional_usd_total{{{labels}}} 2.00" in text
+    assert f"tollkeeper_cost_usd_total{{{labels}}} 0" in text

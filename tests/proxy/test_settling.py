@@ -283,16 +283,3 @@ def test_cut_answer_that_the_plan_did_not_pay_is_booked_at_its_worst() -> None:
 
     assert (money.cost_nano_usd, money.billing) == (100, MONEY)
     assert (plan.cost_nano_usd, plan.notional_nano_usd) == (0, 100)
-
-
-def test_spooled_settlement_keeps_who_paid(house: House) -> None:
-    made = Settlement(
-        Outcome.COMPLETE, Basis.MEASURED, 5, notional_nano_usd=5, billing=Billing.METERED
-    )
-    admission = "call-nobody-knows"
-
-    settling.spool(house.station.spool, admission, made, time.time_ns())
-
-    line = json.loads((house.station.spool / FILE_NAME).read_text().splitlines()[-1])
-    kept = line["record"]["settlement"]
-    assert (kept["notional_nano_usd"], kept["billing"]) == (5, "metered")
