@@ -1,11 +1,11 @@
 """Fuzzes the proxy's door: ``python -m e2e.fuzz_door [SECONDS] [SEED]``.
 
 Sends what no honest client sends, on as many connections as it likes: raw bytes, CONNECTs, HTTP/1.1
-framing, HTTP/2 frames, JSON bodies, and streams left in the middle. What must hold all the time, and
-is looked at after every round:
+framing, HTTP/2 frames, JSON bodies, and streams left in the middle. One provider answers with what no
+provider answers with. What must hold all the time, and is looked at after every round:
 
 - the proxy lives, and an honest call passes;
-- every request that reached the simulator is on the books, once;
+- every request that reached a provider is on the books, once;
 - no reservation stays open, and the books verify;
 - its memory stays within a bound.
 
@@ -21,6 +21,7 @@ import socket
 import ssl
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -36,6 +37,7 @@ import h2.errors
 import h2.exceptions
 import h2.settings
 
+from e2e.hostile_provider import HostileProvider, hostile_provider
 from e2e.tunnel import CHAT, Tunnel, ask, credentials, dial, pour, request
 from e2e.world import World, wait
 from tollkeeper.simulator.lab import Lab, in_process
@@ -45,6 +47,9 @@ AT_ONCE = 8
 GROWTH_MIB = 150
 """What a round may leave behind for a while: flows that wait for garbage collection, read buffers."""
 
+HOSTILE = "api.groq.com"
+"""Answers with anything; it is no part of ``HOSTS``."""
+
 HOSTS = ("api.openai.com", "api.anthropic.com", "generativelanguage.googleapis.com")
 PATHS = {
     "api.openai.com": ("/v1/chat/completions", "/v1/responses", "/v1/models", "/v1/embeddings"),
@@ -53,6 +58,7 @@ PATHS = {
         "/v1beta/models/gemini-2.5-flash:generateContent",
         "/v1beta/models/gemini-2.5-flash:streamGenerateContent",
     ),
+    HOSTILE: ("/openai/v1/chat/completions",),
 }
 BODIES: tuple[dict[str, Any], ...] = (
     CHAT,
@@ -76,6 +82,62 @@ FIELDS: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 
 
+ANSWER = json.dumps(
+    {"id": "x", "object": "chat.completion", "model": "llama-3.1-8b-instant",
+     "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}}],
+     "usage": {"prompt_tokens": 9, "completion_tokens": 1, "total_tokens": 10}}
+).encode()  # fmt: skip
+ANSWERS: tuple[bytes, ...] = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s"
+    % (len(ANSWER), ANSWER),
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"%x\r\ndata: %s\n\n\r\ne\r\ndata: [DONE]\n\n\r\n0\r\n\r\n" % (len(ANSWER) + 8, ANSWER),
+    b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 429 No\r\nContent-Length: 2\r\n\r\n{}",
+    b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\n\r\n" + ANSWER,
+    b"HTTP/1.0 200\r\n\r\n",
+    b"HTTP/1.1 204 No Content\r\n\r\n",
+    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n",
+    b"",
+)
+
+
+def play(seed: int) -> Callable[[ssl.SSLSocket], None]:
+    """Answers of a provider that keeps to no rule; the n-th one is always the same."""
+    chance, turn = random.Random(seed), threading.Lock()
+
+    def answer(opened: ssl.SSLSocket) -> None:
+        with turn:
+            data = chance.choice(ANSWERS)
+            data = mutated(chance, data) if chance.random() < 0.6 else data
+            data *= chance.choice((1, 1, 1, 2))
+            cut, goes = chance.randrange(len(data) + 1), chance.random() < 0.3
+        opened.sendall(data[:cut])
+        opened.sendall(data[cut:])
+        if goes:
+            opened.close()
+
+    return answer
+
+
+def mutated(chance: random.Random, data: bytes) -> bytes:
+    """The bytes with a few changes."""
+    out = bytearray(data)
+    for _ in range(chance.randrange(1, 4)):
+        at = chance.randrange(len(out) + 1)
+        match chance.randrange(5):
+            case 0:
+                out[at : at + 1] = chance.randbytes(1)
+            case 1:
+                del out[at : at + chance.randrange(20)]
+            case 2:
+                out[at:at] = chance.randbytes(chance.randrange(20))
+            case 3:
+                out[at:at] = chance.choice((b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":"))
+            case _:
+                out[at:at] = out[at : at + 200]
+    return bytes(out)
+
+
 @dataclass(slots=True)
 class Attack:
     """One attack on one proxy; the same numbers give the same bytes."""
@@ -95,6 +157,7 @@ class Attack:
             self.left_stream,
             self.http2,
             self.http2,
+            self.hostile_answer,
         )
         kind = self.chance.choice(kinds)
         with suppress(OSError, ssl.SSLError, ValueError, h2.exceptions.H2Error, AssertionError):
@@ -193,6 +256,24 @@ class Attack:
             for _ in range(self.chance.randrange(6)):
                 tunnel.socket.recv(200)
 
+    def hostile_answer(self) -> None:
+        """A call whose provider answers with anything."""
+        body = CHAT | {"model": "llama-3.1-8b-instant", "stream": self.chance.random() < 0.5}
+        data = request(body, host=HOSTILE, path="/openai/v1/chat/completions")
+        alpn = self.chance.choice(((), ("h2", "http/1.1")))
+        with Tunnel(self.world, self.world.proxies[-1], HOSTILE, alpn=alpn) as tunnel:
+            tunnel.socket.settimeout(0.3)
+            if tunnel.socket.selected_alpn_protocol() == "h2":
+                made = h2.connection.H2Connection()
+                made.initiate_connection()
+                self.stream(made, HOSTILE)
+                tunnel.send(made.data_to_send())
+                tunnel.socket.recv(65536)
+                return
+            for _ in range(self.chance.randrange(1, 3)):
+                tunnel.send(data)
+                tunnel.hear()
+
     def http2(self) -> None:
         """HTTP/2 with frames that break its rules."""
         host = self.chance.choice(HOSTS)
@@ -260,23 +341,7 @@ class Attack:
 
     def mutated(self, data: bytes) -> bytes:
         """The bytes with a few changes."""
-        out = bytearray(data)
-        for _ in range(self.chance.randrange(1, 4)):
-            at = self.chance.randrange(len(out) + 1)
-            match self.chance.randrange(5):
-                case 0:
-                    out[at : at + 1] = self.noise(1)
-                case 1:
-                    del out[at : at + self.chance.randrange(20)]
-                case 2:
-                    out[at:at] = self.noise(self.chance.randrange(20))
-                case 3:
-                    out[at:at] = self.chance.choice(
-                        (b"\r\n", b"\n", b"\r", b"\x00", b" ", b"\t", b":")
-                    )
-                case _:
-                    out[at:at] = out[at : at + 200]
-        return bytes(out)
+        return mutated(self.chance, data)
 
 
 @dataclass(slots=True)
@@ -284,9 +349,13 @@ class Fuzzer:
     """One run against one proxy."""
 
     world: World
+    hostile: HostileProvider
     seed: int
+    rounds: int = 0
     attempts: Counter[str] = field(default_factory=Counter)
     first_mib: float = 0.0
+    last_mib: float = 0.0
+    forwarded: int = 0
 
     def round(self, number: int) -> None:
         """Many attacks, some at once, and a look at what they left."""
@@ -305,11 +374,12 @@ class Fuzzer:
         assert ask(self.world, request()).status == 200, "an honest call did not pass"
         wait(lambda: self.world.books()["open"] == 0, 30)
         answered, forwarded = booked(self.world)
-        received = len(self.world.lab.calls())
+        received = len(self.world.lab.calls()) + self.hostile.received
+        self.forwarded = forwarded
         assert answered <= received <= forwarded, (answered, received, forwarded)
         _, crash, trace = proxy.log.read_text(errors="replace").partition("mitmproxy has crashed!")
         assert not crash, trace[:6000]
-        now_mib = memory_mib(proxy.process.pid)
+        now_mib = self.last_mib = memory_mib(proxy.process.pid)
         self.first_mib = self.first_mib or now_mib
         assert now_mib < self.first_mib + GROWTH_MIB, (
             f"{now_mib:.0f} MiB, at first {self.first_mib:.0f}"
@@ -344,9 +414,14 @@ def fuzz(lab: Lab, folder: Path, seed: int, *, seconds: float, rounds: int = 1 <
     """
     with ExitStack() as stack:
         world = World(folder, lab, stack)
+        hostile = stack.enter_context(
+            hostile_provider(folder / "hostile", play(seed), host=HOSTILE)
+        )
+        where = {"connect_to": f"127.0.0.1:{hostile.port}", "trust": str(hostile.certificate)}
+        world.policy({"providers": {"groq": where}})
         world.agent()
         world.proxy()
-        fuzzer = Fuzzer(world, seed)
+        fuzzer = Fuzzer(world, hostile, seed)
         fuzzer.look()
         deadline, number = time.monotonic() + seconds, 0
         while time.monotonic() < deadline and number < rounds:
@@ -355,6 +430,7 @@ def fuzz(lab: Lab, folder: Path, seed: int, *, seconds: float, rounds: int = 1 <
                 fuzzer.round(number)
             except AssertionError as error:
                 raise AssertionError(f"seed {seed}, round {number}: {error}") from error
+            fuzzer.rounds = number
         return fuzzer
 
 
@@ -366,7 +442,11 @@ def main() -> None:
     print(f"seed {seed}", flush=True)
     with tempfile.TemporaryDirectory() as name, in_process(Path(name) / "lab") as lab:
         done = fuzz(lab, Path(name), seed, seconds=seconds)
-    print(f"{done.attempts.total()} attempts: {dict(done.attempts)}")
+    print(f"{done.rounds} rounds, {done.attempts.total()} attempts: {dict(done.attempts)}")
+    print(
+        f"{done.forwarded} calls forwarded, all on the books; {done.hostile.received} answers made up"
+    )
+    print(f"memory {done.first_mib:.0f} MiB at first, {done.last_mib:.0f} MiB at last")
 
 
 if __name__ == "__main__":

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import ssl
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
+import brotli
 import h2.config
 import h2.connection
 import h2.events
 import pytest
+import zstandard
 
 from e2e import world as worlds
+from e2e.fuzz_door import memory_mib
 from e2e.hostile_provider import HostileProvider, Play, hostile_provider
 from e2e.tunnel import CHAT, Tunnel, request
 from e2e.world import World, wait
 from tollkeeper.proxy.bounded import HEAD_LIMIT_BYTES
+from tollkeeper.simulator.certificates import LabAuthority
 from tollkeeper.simulator.lab import Lab
 
 USAGE = {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11}
@@ -40,13 +46,15 @@ EVENT = b"%x\r\ndata: %s\n\n\r\n" % (len(BODY) + 8, BODY)
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
 MORE_THAN_ANYTHING = 8 * 1024 * 1024
 HEAD_SECONDS = 2
+BOMB_BYTES = 100_000_000
 
 
 @pytest.fixture(scope="module")
 def sieged(tmp_path_factory: pytest.TempPathFactory, session_lab: Lab) -> Iterator[World]:
-    """An installation whose header blocks have two seconds."""
+    """An installation whose header blocks have two seconds, and answers a third of a bomb."""
     with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
         short = f"import tollkeeper.proxy.bounded as b; b.HEAD_SECONDS = {HEAD_SECONDS};"
+        short += f"import tollkeeper.proxy.answer as a; a.DECODED_LIMIT_BYTES = {BOMB_BYTES // 3};"
         patch.setattr(worlds, "SERVE", worlds.SERVE.replace("import sys", short + "import sys"))
         made = World(tmp_path_factory.mktemp("sieged"), session_lab, stack)
         made.agent()
@@ -62,13 +70,18 @@ def led_to(sieged: World, tmp_path: Path) -> Iterator[Callable[..., HostileProvi
         def lead(play: Play, alpn: str = "http/1.1") -> HostileProvider:
             made = stack.enter_context(hostile_provider(tmp_path / "hostile", play, alpn))
             path = {"connect_to": f"127.0.0.1:{made.port}", "trust": str(made.certificate)}
-            log = sieged.proxies[0].log
-            before = log.read_text().count("Policy reloaded")
-            sieged.policy({"providers": {"openai": path}})
-            wait(lambda: log.read_text().count("Policy reloaded") > before)
+            reloaded(sieged, {"providers": {"openai": path}})
             return made
 
         yield lead
+
+
+def reloaded(world: World, policy: dict[str, Any]) -> None:
+    """Give the proxy another policy, and wait until it is in force."""
+    log = world.proxies[0].log
+    before = log.read_text().count("Policy reloaded")
+    world.policy(policy)
+    wait(lambda: log.read_text().count("Policy reloaded") > before)
 
 
 def says(*pieces: bytes) -> Play:
@@ -296,6 +309,70 @@ def test_second_answer_behind_the_first_is_nobodys(
 
     assert said == [BODY, BODY]
     assert provider.received == 2
+
+
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("br", brotli.compress), ("zstd", zstandard.compress)],
+)  # fmt: skip
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+def test_bomb_in_an_answer_costs_its_reservation_and_no_memory(
+    sieged: World,
+    led_to: Callable[..., HostileProvider],
+    encoding: str,
+    pack: Callable[[bytes], bytes],
+    stream: bool,
+) -> None:
+    packed = pack(b" " * BOMB_BYTES)
+    head = GOOD.partition(b"\r\n\r\n")[0].replace(b"%d" % len(BODY), b"%d" % len(packed))
+    kind = b"text/event-stream" if stream else b"application/json"
+    head = head.replace(b"application/json", kind) + b"\r\nContent-Encoding: %s" % encoding.encode()
+    led_to(says(head + b"\r\n\r\n" + packed))
+    before = memory_mib(sieged.proxies[0].process.pid)
+
+    heard(sieged, CHAT | {"stream": stream})
+
+    row = newest(sieged)
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
+    assert memory_mib(sieged.proxies[0].process.pid) < before + BOMB_BYTES / 2**20 / 2
+
+
+def test_alt_svc_leads_nobody_past_the_proxy(
+    sieged: World, led_to: Callable[..., HostileProvider]
+) -> None:
+    led_to(says(GOOD.replace(b"\r\n\r\n", b'\r\nAlt-Svc: h3=":443"\r\n\r\n', 1)))
+
+    seen = heard(sieged)
+
+    assert seen.startswith(b"HTTP/1.1 200")
+    assert b"alt-svc" not in seen.lower()
+
+
+def test_provider_with_a_certificate_of_somebody_else_gets_no_call(
+    sieged: World, led_to: Callable[..., HostileProvider], tmp_path: Path
+) -> None:
+    provider = led_to(says(GOOD))
+    trusted = LabAuthority(tmp_path / "another").certificate
+    path = {"connect_to": f"127.0.0.1:{provider.port}", "trust": str(trusted)}
+    reloaded(sieged, {"providers": {"openai": path}})
+
+    seen = heard(sieged)
+
+    assert seen.startswith(b"HTTP/1.1 502")
+    assert provider.received == 0
+    assert newest(sieged)["cost_nano_usd"] == 0
+
+
+def test_refused_call_opens_no_connection_to_its_provider(
+    sieged: World, led_to: Callable[..., HostileProvider]
+) -> None:
+    provider = led_to(says(GOOD))
+
+    seen = heard(sieged, CHAT | {"max_tokens": -1})
+
+    assert seen.startswith(b"HTTP/1.1 4")
+    assert provider.connections == []
+    assert provider.ended == 0
 
 
 # ------------------------------------------------------------------------------- HTTP/2

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import ssl
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -98,6 +100,43 @@ def test_undecrypted_tunnel_carries_nothing_but_tls(town: World, first: bytes) -
         assert head_of(opened) == b""
 
 
+def client_hello(name: str | None, *, encrypted: bool = False) -> bytes:
+    """The first bytes of a real TLS client."""
+    into, out = ssl.MemoryBIO(), ssl.MemoryBIO()
+    made = ssl.create_default_context()
+    made.check_hostname = name is not None
+    with suppress(ssl.SSLWantReadError):
+        made.wrap_bio(into, out, server_hostname=name).do_handshake()
+    # An extension that servers ignore, session tickets (35), is given the number of ECH.
+    return out.read().replace(
+        b"\x00\x23\x00\x00", b"\xfe\x0d\x00\x00" if encrypted else b"\x00\x23\x00\x00"
+    )
+
+
+@pytest.mark.parametrize(
+    ("hello", "why"),
+    [
+        (client_hello("api.openai.com"), "its SNI is not the name it asked for"),
+        (client_hello("evil.example"), "its SNI is not the name it asked for"),
+        (client_hello(None), "its SNI is not the name it asked for"),
+        (client_hello("example.com", encrypted=True), "its ClientHello is encrypted"),
+    ],
+    ids=["a provider's name", "another name", "no name", "an encrypted hello"],
+)
+@pytest.mark.parametrize("cut", [0, 3, 60], ids=["whole", "after 3 bytes", "after 60"])
+def test_undecrypted_tunnel_leads_to_the_name_of_its_connect_alone(
+    town: World, hello: bytes, why: str, cut: int
+) -> None:
+    with dial(town.proxies[0]) as opened:
+        assert connect(opened, "example.com:443", credentials(town)).startswith(b"HTTP/1.1 200")
+        opened.sendall(hello[:cut])
+        time.sleep(0.05 if cut else 0)
+        pour(opened, hello[cut:])
+
+        assert head_of(opened) == b""
+    assert why in town.proxies[0].log.read_text()
+
+
 @pytest.mark.parametrize(
     "first", [b"SSH-2.0-OpenSSH_9.0\r\n\r\n", b"\x00" * 64 + b"\r\n\r\n", b"\x16\x03\x01" * 40_000]
 )
@@ -185,6 +224,30 @@ def test_sni_of_another_host_is_refused(town: World, sni: str) -> None:
 def test_every_spelling_of_a_host_is_that_host(town: World, target: str, start: bytes) -> None:
     with dial(town.proxies[0]) as opened:
         assert connect(opened, target, credentials(town)).startswith(start)
+
+
+LOOKALIKES = [
+    "api.openai.com.evil.example", "evil-api.openai.com.example", "xapi.openai.com", "openai.com.evil.example",
+    "api-openai.com", "api.openai.com-evil.example", "api.openai.co", "\u0430pi.openai.com", "xn--pi-7kc.openai.com",
+    "mitm.it",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOOKALIKES)
+def test_name_that_looks_like_a_provider_is_none(world: World, name: str) -> None:
+    """Where other hosts are denied, nothing of it is opened; a provider's name still is."""
+    world.policy({"other_hosts": {"default": "deny"}})
+    world.agent()
+    proxy = world.proxy()
+    with dial(proxy) as opened, dial(proxy) as plain, dial(proxy) as provider:
+        line = f"CONNECT {name}:443 HTTP/1.1\r\nHost: {name}:443\r\n".encode()
+        opened.sendall(line + credentials(world) + b"\r\n")
+        plain.sendall(f"GET http://{name}/ HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+
+        assert head_of(opened)[:12] in (b"HTTP/1.1 403", b"HTTP/1.1 400")
+        assert head_of(plain)[:12] in (b"HTTP/1.1 407", b"HTTP/1.1 400")
+        head = connect(provider, "api.openai.com:443", credentials(world))
+        assert head.startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize("host", ["chatgpt.com", "claude.ai", "gemini.google.com"])
