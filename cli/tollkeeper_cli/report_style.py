@@ -93,5 +93,6 @@ h1{font-size:1.6rem}.tiles{grid-template-columns:1fr 1fr}.tiles strong{font-size
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:11pt}
 .tall{max-height:none}.scroll{overflow:visible}.card{border:0;padding:0}h2{margin-top:24px}
 h2{break-after:avoid}tr,figure,.tiles>div{break-inside:avoid}thead th{position:static}
-.beside{grid-template-columns:minmax(0,1fr)}}
+.beside{grid-template-columns:minmax(0,1fr)}th,td{padding-top:2px;padding-bottom:2px}
+.tiles{grid-template-columns:repeat(3,1fr)}}
 """
