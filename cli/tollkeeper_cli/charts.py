@@ -19,6 +19,11 @@ _TICKS: Final = 4
 _MOST_LABELS: Final = 5
 _WIDE: Final = 12
 """Up to so many columns have room for a label below their middle, at the ends too."""
+_SLOTS: Final = 6
+"""A column alone is no wall: it takes the room of one among so many."""
+_NARROWEST_AXIS: Final = 48
+_CHARACTER: Final = 7
+"""Pixels that a character of the axis takes at most."""
 _FILL: Final = 0.8
 """Of its share of the width, what a column takes."""
 
@@ -82,7 +87,7 @@ def columns(
         tag("line", x1="0", x2="100%", y1=_down(mark, top), y2=_down(mark, top), class_="grid")
         for mark in marks
     ]
-    share = 100 / max(1, len(labels))
+    share = 100 / max(_SLOTS, len(labels))
     drawn = []
     for place, label in enumerate(labels):
         if not sums[place]:
@@ -111,8 +116,8 @@ def columns(
         _legend(series),
         tag(
             "div",
-            tag("div", *(_tick(mark, top, show) for mark in marks), class_="y", aria_hidden="true"),
-            tag("div", svg, tag("div", *_labels(labels), class_="x", aria_hidden="true")),
+            _axis(marks, show),
+            tag("div", svg, tag("div", *_labels(labels, share), class_="x", aria_hidden="true")),
             class_="plot",
         ),
     )
@@ -147,11 +152,18 @@ def _legend(series: Sequence[Series]) -> Markup:
     return tag("ul", *items, class_="legend")
 
 
-def _tick(mark: float, top: float, show: Callable[[float], str]) -> Markup:
-    return tag("span", show(mark), style=f"top:{_down(mark, top)}px")
+def _axis(marks: Sequence[float], show: Callable[[float], str]) -> Markup:
+    """Values beside the lines, with room for the longest."""
+    texts = [show(mark) for mark in marks]
+    spans = (
+        tag("span", text, style=f"top:{_down(mark, marks[-1])}px")
+        for text, mark in zip(texts, marks, strict=True)
+    )
+    wide = max(_NARROWEST_AXIS, _CHARACTER * max(map(len, texts)) + 10)
+    return tag("div", *spans, class_="y", aria_hidden="true", style=f"width:{wide}px")
 
 
-def _labels(labels: Sequence[str]) -> list[Markup]:
+def _labels(labels: Sequence[str], share: float) -> list[Markup]:
     """As many as have room, the first and the last among them."""
     last = len(labels) - 1
     count = min(len(labels), _MOST_LABELS)
@@ -159,7 +171,7 @@ def _labels(labels: Sequence[str]) -> list[Markup]:
     made = []
     for place in sorted(places):
         end = {0: "first", last: "last"}.get(place) if last > _WIDE else None
-        middle = 100 * (place + 0.5) / len(labels)
+        middle = share * (place + 0.5)
         made.append(tag("span", labels[place], style=f"left:{_percent(middle)}", class_=end))
     return made
 

@@ -155,8 +155,9 @@ def _over_time(figures: Row) -> list[Markup]:
         Series(name, values[name], SERIES if name == others else n + 1)
         for n, name in enumerate(names)
     ]
+    labels = [time[5:] if unit == "hour" else time for time in times]
     chart = columns(
-        times, series, lambda nano: rounded(round(nano)), title=f"Spending by {unit} and model",
+        labels, series, lambda nano: rounded(round(nano)), title=f"Spending by {unit} and model",
         described=f"{len(times)} columns, at most {dollars(spent[most])} on {times[most]}.",
     )  # fmt: skip
     body = [
@@ -351,7 +352,8 @@ def rounded(nano: int) -> str:
     """For a glance: cents, or two significant digits of what is less than a cent."""
     decimals = 2 if abs(nano) >= 10_000_000 or nano == 0 else 11 - len(str(abs(nano)))
     amount = Decimal(nano).scaleb(-9).quantize(Decimal(1).scaleb(-min(decimals, 9)), ROUND_HALF_UP)
-    return f"${amount:,f}"
+    whole, _, rest = f"{amount:,f}".partition(".")
+    return f"${whole}.{rest.rstrip('0').ljust(2, '0')}"
 
 
 def _count(number: int) -> str:

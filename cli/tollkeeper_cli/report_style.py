@@ -28,8 +28,8 @@ h2{margin:40px 0 12px;font-size:1.2rem;letter-spacing:-.01em}
 .tiles>div{padding:14px 16px}
 .tiles dt{color:var(--soft);font-size:.85rem}
 .tiles dd{margin:0}
-.tiles strong{display:block;font-size:1.55rem;line-height:1.3;font-weight:650;letter-spacing:-.02em;
-font-variant-numeric:tabular-nums}
+.tiles strong{display:block;font-size:1.35rem;line-height:1.3;font-weight:650;letter-spacing:-.02em;
+font-variant-numeric:tabular-nums;overflow-wrap:anywhere}
 .tiles span{display:block;color:var(--soft);font-size:.8rem;line-height:1.4;overflow-wrap:anywhere}
 .card{padding:18px}
 .slim{padding:16px 18px 12px}
@@ -43,7 +43,7 @@ font-size:.85rem;color:var(--soft)}
 .key{display:inline-block;width:.7em;height:.7em;margin-right:.45em;border-radius:2px;
 border:1px solid transparent}
 .plot{display:flex;padding-top:8px}
-.y{position:relative;flex:none;width:56px;height:200px;color:var(--soft);font-size:.75rem}
+.y{position:relative;flex:none;height:200px;color:var(--soft);font-size:.75rem}
 .y span{position:absolute;right:8px;transform:translateY(-50%);font-variant-numeric:tabular-nums}
 .plot>div:last-child{flex:1;min-width:0}
 .x{position:relative;height:24px;color:var(--soft);font-size:.75rem}
@@ -84,14 +84,15 @@ code{font:.95em ui-monospace,SFMono-Regular,Menlo,Consolas,monospace}
 .note,.nothing{margin:0 0 10px;color:var(--soft);font-size:.9rem}
 footer{padding-top:36px;padding-bottom:48px;color:var(--soft);font-size:.85rem}
 @media (max-width:760px){header,main,footer{padding-left:14px;padding-right:14px}header{padding-top:24px}
-h1{font-size:1.6rem}.tiles{grid-template-columns:1fr 1fr}.tiles strong{font-size:1.3rem}
+h1{font-size:1.6rem}.tiles{grid-template-columns:1fr 1fr}
 .beside{grid-template-columns:minmax(0,1fr);gap:16px}.card{padding:14px}.bars{width:24%}
-.y{width:48px}.x span:nth-child(2n){display:none}.x .last,.x .first{display:inline!important}
+.x span:nth-child(2n){display:none}.x .last,.x .first{display:inline!important}
 .name{max-width:150px}}
 @media print{:root{--page:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--track:#eee;
 --s1:#2457c5;--s2:#e08a00;--s3:#0e8f7e;--s4:#b0408f;--s5:#7d9cf0;--s6:#8a93a3;--over:#c62828}
 *{-webkit-print-color-adjust:exact;print-color-adjust:exact}body{font-size:11pt}
 .tall{max-height:none}.scroll{overflow:visible}.card{border:0;padding:0}h2{margin-top:24px}
 h2{break-after:avoid}tr,figure,.tiles>div{break-inside:avoid}thead th{position:static}
-.beside{grid-template-columns:minmax(0,1fr)}}
+.beside{grid-template-columns:minmax(0,1fr)}th,td{padding-top:2px;padding-bottom:2px}
+.tiles{grid-template-columns:repeat(3,1fr)}}
 """

@@ -245,6 +245,7 @@ def test_every_day_is_there_also_where_clocks_change() -> None:
         (10_000_000, "$0.01"),
         (3_250_000, "$0.0033"),
         (1, "$0.000000001"),
+        (5_000, "$0.000005"),
     ],
 )
 def test_amounts_for_a_glance_keep_what_matters(nano: int, text: str) -> None:

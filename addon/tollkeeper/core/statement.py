@@ -15,7 +15,7 @@ from typing import Final
 from tollkeeper.core.tiers import base_name
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_LARGEST_USD: Final = Decimal(10) ** 12
+_LARGEST: Final = Decimal(10) ** 18
 _CLAUDE_OLD: Final = re.compile(r"claude-(\d[\d-]*)-(opus|sonnet|haiku|instant)", re.ASCII)
 _REVISION: Final = re.compile(r"(-0\d\d|-preview|-preview-\d\d-\d\d(-20\d\d)?|-exp)$", re.ASCII)
 
@@ -114,14 +114,14 @@ class Statement:
 
 
 def exact(value: object) -> Decimal | None:
-    """An amount from text or a number; None when it is none, or beyond what is ever billed."""
+    """A number, or one written as text; None when it is none, or beyond what is ever billed."""
     if isinstance(value, bool) or not isinstance(value, (int, str, Decimal)):
         return None
     try:
         amount = Decimal(value)
-    except InvalidOperation:
+    except (InvalidOperation, ValueError):
         return None
-    return amount if amount.is_finite() and abs(amount) < _LARGEST_USD else None
+    return amount if amount.is_finite() and abs(amount) < _LARGEST else None
 
 
 def day_of(text: str) -> str:

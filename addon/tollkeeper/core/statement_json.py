@@ -65,6 +65,8 @@ def _pages(text: str, path: str) -> Iterator[tuple[str, Any]]:
             raise StatementError(f"{path}:{e.lineno}:{e.colno}: no JSON: {e.msg}") from e
         yield from _lines(text, path)
         return
+    except ValueError as e:
+        raise StatementError(f"{path}: a number in it has too many digits") from e
     if isinstance(whole, list):
         yield from ((f"{path}: page {n}", page) for n, page in enumerate(whole, 1))
     else:
@@ -75,9 +77,12 @@ def _lines(text: str, path: str) -> Iterator[tuple[str, Any]]:
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             try:
-                yield f"{path}:{number}: $", json.loads(line, parse_float=Decimal)
+                page = json.loads(line, parse_float=Decimal)
             except json.JSONDecodeError as e:
                 raise StatementError(f"{path}:{number}:{e.colno}: no JSON: {e.msg}") from e
+            except ValueError as e:
+                raise StatementError(f"{path}:{number}: a number has too many digits") from e
+            yield f"{path}:{number}: $", page
 
 
 def _bucket(statement: Statement, bucket: Any, where: str) -> None:
@@ -194,9 +199,10 @@ def _count(item: Mapping[str, Any], where: str, name: str) -> int | None:
     value = item.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal)) or value < 0:
+    number = None if isinstance(value, str) else exact(value)
+    if number is None or number < 0:
         raise StatementError(f"{where}.{name}: expected a count, found {_short(value)}")
-    return int(value)
+    return int(number)
 
 
 def _text(value: Any, where: str) -> str:
