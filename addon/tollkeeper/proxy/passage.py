@@ -9,6 +9,7 @@ from functools import cache
 from mitmproxy import http
 
 from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.core.units import fitting
 from tollkeeper.domain import Admission, Call, Code, Dialect, Effect, Policy, Reason
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.station import Caller
@@ -43,6 +44,11 @@ class Passage:
     usage_spliced: bool = False
     settled: bool = False
     lost: bool = False
+
+    @property
+    def bounding(self) -> PriceSheet | None:
+        """The prices by which the call was reserved; None where none of them bounds it."""
+        return fitting(self.sheet, self.call) if self.call is not None else None
 
 
 def fault_response(dialect: Dialect | None) -> http.Response:
