@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceBook, owners_rates
 from tollkeeper.core.sheet import STANDARD, PriceSheet
-from tollkeeper.core.units import fits, fitting, is_measured, measure_of
+from tollkeeper.core.units import fits, fitting, is_measured, measure_of, telling
 from tollkeeper.domain import Call, Dialect, Mode, Policy, Usage
 
 USD = 10**9
@@ -111,9 +111,20 @@ def test_a_conversation_with_a_model_that_is_billed_otherwise_has_no_price() -> 
     assert fitting(BOOK.sheet("cohere", "rerank-v3.5", NOW), chat) is None
 
 
+def test_what_could_not_be_bounded_is_priced_once_the_answer_says_it() -> None:
+    spoken = call(Usage(characters=5), "the speech")
+    by_tokens, by_images = sheet(input=USD, output=USD), sheet(images=USD)
+
+    assert fitting(by_tokens, spoken) is None
+    assert telling(by_tokens, spoken) is by_tokens
+    assert telling(by_images, spoken) is None
+    assert telling(None, spoken) is None
+
+
 def test_an_answer_that_leaves_out_what_is_priced_is_not_measured() -> None:
     assert is_measured(sheet(input=USD), Usage(input_tokens=1, output_tokens=0))
     assert not is_measured(sheet(input=USD), Usage(images=1))
     assert is_measured(sheet(images=USD), Usage(images=1))
     assert not is_measured(sheet(images=USD), Usage(characters=1))
+    assert not is_measured(sheet(images=USD), Usage(input_tokens=1, output_tokens=1))
     assert not is_measured(None, Usage())

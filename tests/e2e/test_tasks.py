@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from e2e.world import World
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Mode, Policy, Usage, Window
+from wire.asking import FORM, form
 
 NOW = 1_795_000_000 * 10**9
 BOOK = PriceBook(Policy("", Mode.ENFORCE, "UTC", facts.providers()))
@@ -181,6 +183,21 @@ def test_speech_without_a_bound_is_refused_under_a_budget_with_what_to_set(world
     assert world.books()["spent"] == 5 * 20_000
 
 
+def test_what_nothing_bounds_passes_without_a_budget_and_costs_what_it_says(world: World) -> None:
+    world.agent()
+    proxy = world.proxy()
+    body = {"model": "gpt-4o-mini-tts", "input": "hello", "voice": "coral"}
+
+    [told] = ask(
+        world, proxy, "api.openai.com", "/v1/audio/speech", body | {"stream_format": "sse"}
+    )
+    [silent] = ask(world, proxy, "api.openai.com", "/v1/audio/speech", body)
+
+    assert (told["status"], silent["status"]) == (200, 200)
+    costs = {row["basis"]: row["cost_nano_usd"] for row in rows(world)}
+    assert costs == {"measured": 2 * 600 + 100 * 12_000, "reserved": None}
+
+
 def test_batches_are_refused_with_what_to_do_instead(world: World) -> None:
     world.agent()
     proxy = world.proxy()
@@ -189,6 +206,46 @@ def test_batches_are_refused_with_what_to_do_instead(world: World) -> None:
 
     assert said["status"] == 403
     assert b"send the calls one by one" in said["body"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        (("model", "whisper-1"), ("model", "gpt-4o-transcribe"), ("file", b"RIFF")),
+        (("model", "whisper-1"), ("model[]", "gpt-4o-transcribe"), ("file", b"RIFF")),
+        (("mo%64el", "gpt-4o-transcribe"), ("model", "whisper-1"), ("file", b"RIFF")),
+    ],
+)
+def test_a_form_that_can_be_misread_reaches_nobody(
+    world: World, fields: tuple[tuple[str, str | bytes], ...]
+) -> None:
+    world.agent()
+    proxy = world.proxy()
+
+    [said] = world.calls(
+        proxy, path="/v1/audio/transcriptions",
+        body_base64=base64.b64encode(form(*fields)).decode(),
+        headers=[["Host", "api.openai.com"], ["Content-Type", FORM]],
+    )  # fmt: skip
+
+    assert said["status"] == 400
+    assert json.loads(said["body"])["error"]["code"] == "unreadable_request"
+    assert world.lab.calls() == []
+
+
+def test_an_alias_names_its_model_in_a_form(world: World) -> None:
+    world.policy({"models": {"ears": {"provider": "openai", "model": "whisper-1"}}})
+    world.agent(budget_nano_usd={Window.DAY: 10**9})
+    proxy = world.proxy()
+    program = (
+        WAV + "import openai\nopenai.OpenAI().audio.transcriptions.create(model='ears', file=held)"
+    )
+
+    world.python(program, proxy)
+
+    [call] = world.lab.calls()
+    assert b"\r\n\r\nwhisper-1\r\n" in base64.b64decode(call["body_base64"])
+    assert world.books() == {"spent": 300_000, "calls": 1, "open": 0}
 
 
 def wired(world: World) -> dict[str, Any]:

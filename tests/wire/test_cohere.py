@@ -61,13 +61,13 @@ def test_the_output_limit_goes_where_cohere_takes_it() -> None:
     assert json.loads(changed) == CHAT | {"max_tokens": 7}
 
 
-def test_embedded_images_are_opaque_and_texts_are_not() -> None:
+def test_nothing_bounds_embedded_images_and_bytes_bound_texts() -> None:
     texts = asked("/v2/embed", {"model": "m", "texts": ["x" * 100] * 2}, "cohere")
     images = asked("/v2/embed", {"model": "m", "images": ["data:image/png;base64,AA"]}, "cohere")
 
     assert texts.head_bound_tokens >= 200
-    assert texts.opaque_input is None
-    assert images.opaque_input is not None
+    assert texts.tokens_unbounded is None
+    assert images.tokens_unbounded is not None
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,11 @@ def test_media_are_not_bounded_by_their_bytes() -> None:
 
     call = asked("/v1/embeddings", {"model": "m", "input": given})
 
-    assert call.opaque_input == "media that is embedded"
+    several = asked("/v1/embeddings", {"model": "m", "input": given * 2})
+
+    assert (call.opaque_input, call.tokens_unbounded) == ("media that is embedded", None)
     assert "vision" in call.features
+    assert several.tokens_unbounded == "media of several inputs"
 
 
 @pytest.mark.parametrize("body", [{"input": "x"}, {"model": "m"}, {"model": "m", "input": ""}])

@@ -47,8 +47,10 @@ def test_pairs_that_are_scored_are_read_alike() -> None:
     assert call.head_bound_tokens >= 200
 
 
-def test_images_are_opaque_and_far_too_many_documents_are_refused() -> None:
-    assert ranked([{"image": "data:image/png;base64,AA"}]).opaque_input is not None
+def test_nothing_bounds_images_and_far_too_many_documents_are_refused() -> None:
+    pictured = ranked([{"image": "data:image/png;base64,AA"}])
+
+    assert (pictured.most, pictured.tokens_unbounded) == (None, "media that is ranked")
     with pytest.raises(WireError, match="More than"):
         ranked(["a"] * 10_001)
     with pytest.raises(WireError, match="query and documents"):

@@ -167,6 +167,32 @@ def test_an_approval_is_bound_to_every_field_and_file() -> None:
     assert sent(path, *base, ("stream", "true")).approval_digest in digests
 
 
+@pytest.mark.parametrize(
+    ("provider", "path", "body"),
+    [
+        ("openai", "/v1/embeddings", {"model": "m", "input": "a", "messages": [{"content": "b"}]}),
+        ("together", "/v1/rerank", {"model": "m", "query": "a", "text_1": "b", "documents": ["c"]}),
+        ("cohere", "/v2/chat", {"model": "m", "message": "a", "messages": [{"role": "user"}]}),
+        ("ollama-cloud", "/api/embed", {"model": "m", "input": "a", "prompt": "b"}),
+    ],
+)
+def test_two_members_that_say_the_same_are_refused(
+    provider: str, path: str, body: dict[str, Any]
+) -> None:
+    with pytest.raises(WireError, match="say the same"):
+        asked(path, body, provider)
+
+
+@pytest.mark.parametrize(("provider", "path", "body"), PATHS[:2])
+def test_a_member_that_nobody_knows_is_bounded_by_its_bytes_too(
+    provider: str, path: str, body: dict[str, Any]
+) -> None:
+    plain, more = asked(path, body, provider), asked(path, body | {"extra": "x" * 999}, provider)
+
+    assert more.head_bound_tokens >= plain.head_bound_tokens + 999
+    assert more.unknown_parameters == ("extra",)
+
+
 def test_a_form_where_json_belongs_is_refused() -> None:
     with pytest.raises(WireError):
         parse_bytes(

@@ -56,14 +56,22 @@ def fitting(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
     return sheet if sheet is not None and fits(sheet, call) else None
 
 
+def telling(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
+    """The sheet, where it can price what an answer says it used, though nothing bounded it before."""
+    if sheet is not None and by_tokens(sheet.rows()):
+        return sheet
+    return fitting(sheet, call)
+
+
 def is_measured(sheet: PriceSheet | None, usage: Usage) -> bool:
     """Whether a usage says all that this sheet needs for a price."""
-    if usage.output_tokens is not None:
-        return True
+    counts = named_counts(usage)
     if sheet is None:
-        return bool(named_counts(usage))
+        return usage.output_tokens is not None or bool(counts)
     rows = tuple(sheet.rows())
-    return not by_tokens(rows) and all(_prices(rates, named_counts(usage)) for rates in rows)
+    if by_tokens(rows):
+        return usage.output_tokens is not None
+    return all(_prices(rates, counts) for rates in rows)
 
 
 def by_tokens(rows: Iterable[Rates]) -> bool:

@@ -11,7 +11,7 @@ from mitmproxy import http
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.keys import goes_with_own_key
-from tollkeeper.core.units import fitting
+from tollkeeper.core.units import fitting, telling
 from tollkeeper.domain import Admission, Billing, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
@@ -109,7 +109,7 @@ class Enforcer:
             flow, passage, Reason(Effect.DENY, Code.POLICY_UNAVAILABLE, "wire", message)
         )
         if not passage.settled:
-            made = settling.reserved(passage.admission.decision, passage.sheet, None)
+            made = settling.reserved(passage.admission.decision, passage.bounding, None)
             await self.books.settle(passage.admission.id, passage.by_payer(made))
             passage.settled = True
 
@@ -171,8 +171,8 @@ class Enforcer:
         prices = self.station.policy_file.prices
         tier = call.service_tier
         sheet = prices.sheet(provider, model, now_ns, tier) if model else None
-        passage.sheet = fitting(sheet, call)
-        case = CallCase(call, principal, policy, passage.sheet, now_ns, passage.said)
+        passage.sheet = telling(sheet, call)
+        case = CallCase(call, principal, policy, fitting(sheet, call), now_ns, passage.said)
         ledger = self.station.ledger
         made: list[Admission] = []
 
@@ -352,7 +352,7 @@ class Enforcer:
             return
         if passage.admission.effect is Effect.ALLOW:
             passage.lost, passage.settled = True, True
-            made = settling.reserved(passage.admission.decision, passage.sheet, None)
+            made = settling.reserved(passage.admission.decision, passage.bounding, None)
             self.books.settle_now(passage.admission.id, passage.by_payer(made))
 
     def note_fault(self, passage: Passage | None, hook: str, error: BaseException) -> None:

@@ -9,6 +9,7 @@ from functools import cache
 from mitmproxy import http
 
 from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.core.units import fitting
 from tollkeeper.domain import Admission, Call, Code, Dialect, Effect, Policy, Reason, Settlement
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.settling import by_payer
@@ -52,6 +53,11 @@ class Passage:
         assert self.call is not None
         assert self.admission is not None
         return by_payer(made, self.admission.decision, self.call.provider, self.told)
+
+    @property
+    def bounding(self) -> PriceSheet | None:
+        """The prices by which the call was reserved; None where none of them bounds it."""
+        return fitting(self.sheet, self.call) if self.call is not None else None
 
 
 def fault_response(dialect: Dialect | None) -> http.Response:

@@ -13,7 +13,7 @@ from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceSheet
-from tollkeeper.core.units import is_measured
+from tollkeeper.core.units import fitting, is_measured
 from tollkeeper.core.wording import usd
 from tollkeeper.domain import (
     Basis,
@@ -50,13 +50,15 @@ def settlement(
 
     Measured when the answer is whole and names its usage; nothing when the provider answered with an
     error, or when no byte had left; estimated from what was seen of a cut answer; the whole
-    reservation where neither is known, never zero.
+    reservation where neither is known, never zero. A price that could not bound the call still
+    prices what the answer says, and nothing else.
     """
     status = flow.response.status_code if flow.response and answer else None
     if not call.metered:
         return Settlement(Outcome.COMPLETE, Basis.MEASURED, 0, status=status)
+    bounded = fitting(sheet, call)
     if answer is None:
-        return reserved(decision, sheet, None) if had_left(flow) else NOT_SENT
+        return reserved(decision, bounded, None) if had_left(flow) else NOT_SENT
     usage = answer.usage
     if status is not None and status >= 400 and usage is None and not cut:
         return Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=status)
@@ -68,7 +70,7 @@ def settlement(
     if cut and not streamed(flow) and (status or 0) < 400:
         return reserved(decision, sheet, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
-    return replace(estimated(call, decision, sheet, answer, status), outcome=outcome)
+    return replace(estimated(call, decision, bounded, answer, status), outcome=outcome)
 
 
 def streamed(flow: http.HTTPFlow) -> bool:

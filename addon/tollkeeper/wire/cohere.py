@@ -77,6 +77,8 @@ def _chat(inbound: Inbound, endpoint: Endpoint) -> Call:
 
 def _messages(body: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The second version's messages, or the first's history with the message that is new."""
+    for older in ("message", "chat_history"):
+        tasks.one_of(body, "messages", older)
     if body.get("messages") is not None:
         return fields.objects(body, "messages")
     message = fields.text(body, "message")
@@ -135,5 +137,5 @@ def _embed(inbound: Inbound, endpoint: Endpoint) -> Call:
         input_tokens=tasks.json_bound([texts, inputs]) + tasks.INPUT_ALLOWANCE * len(texts),
         texts=tuple(texts),
         features=frozenset({"vision"}) if media else frozenset(),
-        opaque="images that are embedded" if media else None,
+        unbounded="the images that are embedded" if media else None,
     )

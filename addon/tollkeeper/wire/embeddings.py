@@ -33,10 +33,12 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         WireError: For what is missing or of the wrong type.
     """
     values = tasks.values_of(inbound, None)
-    given = values.get("input", values.get("messages"))
-    if given in (None, "", []):
+    given = tasks.one_of(values, "input", "messages")
+    if given is None:
         raise WireError("input is missing; a text or a list of texts was expected.")
-    return _call(inbound, endpoint, tasks.model_of(values, endpoint), values, given, _KNOWN)
+    tokens = isinstance(given, list) and all(type(one) is int for one in given)
+    inputs = given if isinstance(given, list) and not tokens else [given]
+    return _call(inbound, endpoint, tasks.model_of(values, endpoint), values, inputs, _KNOWN)
 
 
 def parse_gemini(inbound: Inbound, endpoint: Endpoint) -> Call:
@@ -54,9 +56,9 @@ def parse_gemini(inbound: Inbound, endpoint: Endpoint) -> Call:
         said = fields.text(one, "model")
         if said is not None and said.removeprefix("models/") != model:
             raise WireError("The path and the body name different models; name the same one.")
-    given = [values.get("content"), requests]
+    inputs = [one for one in (values.get("content"), *requests) if one is not None]
     plain = {key: value for key, value in values.items() if key != "model"}
-    return _call(inbound, endpoint, model, plain, given, _GEMINI_KNOWN)
+    return _call(inbound, endpoint, model, plain, inputs, _GEMINI_KNOWN)
 
 
 def _call(
@@ -64,22 +66,22 @@ def _call(
     endpoint: Endpoint,
     model: str,
     values: Mapping[str, Any],
-    given: object,
+    inputs: list[Any],
     known: frozenset[str],
 ) -> Call:
-    found = list(_walk(given))
+    found = list(_walk(inputs))
     media = any(key in _MEDIA for key, _ in found)
-    count = sum(type(one) is not int for one in given) if isinstance(given, list) else 1
     return tasks.task(
         inbound,
         endpoint,
         model,
         values,
         known,
-        input_tokens=tasks.json_bound(given) + tasks.INPUT_ALLOWANCE * count,
+        input_tokens=tasks.json_bound(values) + tasks.INPUT_ALLOWANCE * len(inputs),
         texts=tuple(text for _, text in found if text),
         features=frozenset({"vision", "audio_in"}) if media else frozenset(),
         opaque="media that is embedded" if media else None,
+        unbounded="media of several inputs" if media and len(inputs) > 1 else None,
     )
 
 

@@ -85,8 +85,8 @@ def _walk(message: dict[str, Any], tally: bound.Tally) -> None:
 
 def _embed(inbound: Inbound, endpoint: Endpoint) -> Call:
     values = read(inbound.body).values()
-    given = values.get("input", values.get("prompt"))
-    if not given:
+    given = tasks.one_of(values, "input", "prompt")
+    if given is None:
         raise WireError("input is missing; a text or a list of texts was expected.")
     listed = given if isinstance(given, list) else [given]
     return tasks.task(

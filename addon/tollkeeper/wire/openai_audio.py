@@ -58,7 +58,7 @@ def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
         model,
         values,
         _SPEECH,
-        input_tokens=tasks.json_bound([text, values.get("instructions")]),
+        input_tokens=tasks.json_bound(values),
         texts=(text,),
         features=frozenset({"audio_out"}),
         most=Usage(characters=characters_of(text)),
@@ -87,7 +87,6 @@ def _heard(inbound: Inbound, endpoint: Endpoint) -> Call:
     length = None if by_reference or len(files) != 1 else most_milliseconds(content)
     tokens, written, unbounded = _tokens(model, length)
     least = facts.least_audio_milliseconds(inbound.provider.name)
-    prompts = [values.get(name) for name in ("prompt", "language", "context_bias")]
     prompt = values.get("prompt")
     call = tasks.task(
         inbound,
@@ -95,7 +94,7 @@ def _heard(inbound: Inbound, endpoint: Endpoint) -> Call:
         model,
         values,
         _HEARD | {*_BY_REFERENCE},
-        input_tokens=tasks.json_bound([prompts, *_lists(form.parts)]) + tokens,
+        input_tokens=tasks.json_bound([values, *_lists(form.parts)]) + tokens,
         output_tokens=written,
         texts=(prompt,) if isinstance(prompt, str) else (),
         features=frozenset({"audio_in"}),

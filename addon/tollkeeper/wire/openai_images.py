@@ -49,13 +49,14 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     made, unbounded = _tokens(model, values, given)
     each = facts.image_fact(model)
     in_tokens = given * ((each.given if each else None) or 0)
+    plain = {key: value for key, value in values.items() if key not in _IMAGE_FIELDS}
     return tasks.task(
         inbound,
         endpoint,
         model,
-        {key: value for key, value in values.items() if key not in _IMAGE_FIELDS},
+        plain,
         _KNOWN,
-        input_tokens=tasks.json_bound([prompt, values.get("negative_prompt")]) + in_tokens,
+        input_tokens=tasks.json_bound(plain) + in_tokens,
         output_tokens=made * count,
         texts=(prompt,) if prompt else (),
         features=frozenset({"image_out", "vision"} if given else {"image_out"}),

@@ -35,7 +35,6 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     prompts = _prompts(body.get("prompt"))
     each = max(fields.count(body, key) or 1 for key in ("n", "best_of"))
     texts = [prompt for prompt in prompts if isinstance(prompt, str)]
-    given = [prompts, body.get("suffix"), body.get("response_format")]
     hidden = facts.hidden_input_tokens(Dialect.OPENAI_TEXT, model, tools=False)
     plain = {key: value for key, value in body.items() if key != "model"}
     parts = (endpoint.dialect, inbound.provider.name, endpoint.operation, model)
@@ -46,7 +45,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         metered=endpoint.metered,
         model=model,
         stream=fields.flag(body, "stream"),
-        head_bound_tokens=bound.text_bound(canonical(given))
+        head_bound_tokens=bound.text_bound(canonical(body))
         + (bound.HEAD_ALLOWANCE + hidden) * len(prompts),
         max_output_tokens=fields.count(body, "max_tokens", 0),
         choices=each * len(prompts),

@@ -40,8 +40,10 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     """
     values = read(inbound.body).values()
     model = tasks.model_of(values, endpoint)
-    query = _first(values, "query", "text_1", "queries", "data_1", "input")
-    documents = _first(values, "documents", "text_2", "items", "data_2", "input")
+    both = values.get("input")
+    query = tasks.one_of(values, "query", "text_1", "queries", "data_1")
+    documents = tasks.one_of(values, "documents", "text_2", "items", "data_2")
+    query, documents = both if query is None else query, both if documents is None else documents
     if query is None or documents is None:
         raise WireError("query and documents are expected.")
     listed = documents if isinstance(documents, list) else [documents]
@@ -51,7 +53,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     pairs = max(len(listed), len(asked))
     media = any(isinstance(one, dict) and _MEDIA & one.keys() for one in (*listed, *asked))
     once = tasks.json_bound(query)
-    tokens = tasks.json_bound(documents) + (once + tasks.INPUT_ALLOWANCE) * pairs
+    tokens = tasks.json_bound(values) + (once + tasks.INPUT_ALLOWANCE) * pairs
     return tasks.task(
         inbound,
         endpoint,
@@ -61,13 +63,9 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         input_tokens=tokens,
         texts=tuple(one for one in (*asked, *listed) if isinstance(one, str)),
         features=frozenset({"vision"}) if media else frozenset(),
-        opaque="media that is ranked" if media else None,
+        unbounded="media that is ranked" if media else None,
         most=None if media else Usage(search_units=_units(once, listed)),
     )
-
-
-def _first(values: dict[str, Any], *names: str) -> Any:
-    return next((values[name] for name in names if values.get(name) is not None), None)
 
 
 def _units(query_tokens: int, documents: list[Any]) -> int:

@@ -118,6 +118,18 @@ def task(
     )
 
 
+def one_of(values: Mapping[str, Any], *names: str) -> Any:
+    """The one of these members that is given, or None.
+
+    Raises:
+        WireError: When two are, because servers differ in which of them they take.
+    """
+    given = [name for name in names if values.get(name) not in (None, "", [])]
+    if len(given) > 1:
+        raise WireError(f"{given[0]} and {given[1]} say the same; send one of them.")
+    return values[given[0]] if given else None
+
+
 def json_bound(value: object) -> int:
     """Tokens that texts, numbers and lists of them cannot exceed when they are rendered."""
     return bound.text_bound(canonical(value)) + bound.HEAD_ALLOWANCE
