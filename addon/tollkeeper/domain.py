@@ -54,6 +54,8 @@ class Dialect(StrEnum):
     OPENAI_RESPONSES = "openai_responses"
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
+    BEDROCK_CONVERSE = "bedrock_converse"
+    BEDROCK_INVOKE = "bedrock_invoke"
 
 
 class Window(StrEnum):
@@ -148,6 +150,10 @@ class Call:
         unknown_parameters: Top-level keys that the dialect does not know (``strict``).
         prompt: The text a rule may match, at most 64 KiB of it.
         approval_digest: Canonical request minus what a resend changes; binds an approval (hex).
+        deployment: What the client named where ``model`` is only what the policy or the cloud says
+            it runs: an Azure deployment, a Bedrock inference profile. None elsewhere.
+        signed: True when the request carries a signature over its body and path (AWS), so that
+            nothing of it can be changed without the key that signed it.
     """
 
     provider: str
@@ -170,6 +176,8 @@ class Call:
     unknown_parameters: tuple[str, ...] = ()
     prompt: str = ""
     approval_digest: str = ""
+    deployment: str | None = None
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -392,9 +400,10 @@ class Mount:
     """Where on a provider's hosts one family of dialects stands.
 
     Attributes:
-        api: ``openai``, ``anthropic`` or ``gemini``.
-        prefix: Path before the family's own, with no slash at its end: ``/v1``, ``/openai/v1``.
-        auth: How it takes a key: ``bearer``, ``x-api-key`` or ``x-goog-api-key``.
+        api: ``openai``, ``anthropic``, ``gemini``, ``bedrock`` or ``vertex-anthropic``.
+        prefix: Path before the family's own, with no slash at its end: ``/v1``, ``/openai/v1``. A
+            ``{name}`` stands for one segment: ``/openai/deployments/{deployment}``.
+        auth: How it takes a key: ``bearer``, ``x-api-key``, ``x-goog-api-key`` or ``api-key``.
     """
 
     api: str
@@ -416,6 +425,7 @@ class Provider:
         trust: A PEM file with an extra trust root for this provider.
         prices: The owner's own, USD per million tokens as nano-USD per million, by model glob.
         mounts: Where its dialects stand, first match wins; empty means where ``api`` usually does.
+        deployments: The model that a deployment or inference profile runs, by name or glob.
     """
 
     name: str
@@ -428,6 +438,7 @@ class Provider:
     trust: str | None = None
     prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    deployments: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

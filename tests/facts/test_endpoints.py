@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 from tollkeeper import facts
 from tollkeeper.domain import Dialect, Mount, Provider
 
+APIS = ("openai", "anthropic", "gemini", "bedrock", "vertex-anthropic")
+
 CALLS = [
     ("openai", "POST", "/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("openai", "POST", "/v1/responses", "responses", Dialect.OPENAI_RESPONSES, True),
@@ -81,6 +83,99 @@ CALLS = [
     ("fireworks", "POST", "/inference/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("zai", "POST", "/api/coding/paas/v4/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("cohere", "POST", "/compatibility/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
+    ("azure", "POST", "/openai/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
+    ("azure", "POST", "/openai/v1/responses", "responses", Dialect.OPENAI_RESPONSES, True),
+    ("azure", "POST", "/openai/responses", "responses", Dialect.OPENAI_RESPONSES, True),
+    (
+        "azure",
+        "POST",
+        "/openai/deployments/my-gpt_4.1/chat/completions",
+        "chat",
+        Dialect.OPENAI_CHAT,
+        True,
+    ),
+    ("azure", "POST", "/anthropic/v1/messages", "messages", Dialect.ANTHROPIC, True),
+    ("azure", "POST", "/models/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
+    (
+        "bedrock",
+        "POST",
+        "/model/us.anthropic.claude-sonnet-4-5-20250929-v1%3A0/converse",
+        "converse",
+        Dialect.BEDROCK_CONVERSE,
+        True,
+    ),
+    (
+        "bedrock",
+        "POST",
+        "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123%3Ainference-profile%2Fus.x.y/converse-stream",
+        "converse",
+        Dialect.BEDROCK_CONVERSE,
+        True,
+    ),
+    (
+        "bedrock",
+        "POST",
+        "/model/anthropic.claude-3-haiku-20240307-v1:0/invoke",
+        "invoke",
+        Dialect.BEDROCK_INVOKE,
+        True,
+    ),
+    (
+        "bedrock",
+        "POST",
+        "/model/anthropic.claude-3-haiku-20240307-v1:0/invoke-with-response-stream",
+        "invoke",
+        Dialect.BEDROCK_INVOKE,
+        True,
+    ),
+    (
+        "bedrock",
+        "POST",
+        "/model/anthropic.claude-3-haiku-20240307-v1:0/count-tokens",
+        "count_tokens",
+        Dialect.BEDROCK_CONVERSE,
+        False,
+    ),
+    (
+        "vertex",
+        "POST",
+        "/v1/projects/p-1/locations/global/publishers/google/models/gemini-2.5-pro:generateContent",
+        "generate",
+        Dialect.GEMINI,
+        True,
+    ),
+    (
+        "vertex",
+        "POST",
+        "/v1beta1/publishers/google/models/gemini-2.5-pro:streamGenerateContent",
+        "stream_generate",
+        Dialect.GEMINI,
+        True,
+    ),
+    (
+        "vertex",
+        "POST",
+        "/v1/projects/example.com:p/locations/us-east5/publishers/anthropic/models/claude-opus-4-1@20250805:rawPredict",
+        "messages",
+        Dialect.ANTHROPIC,
+        True,
+    ),
+    (
+        "vertex",
+        "POST",
+        "/v1/projects/p/locations/us-east5/publishers/anthropic/models/count-tokens:rawPredict",
+        "count_tokens",
+        Dialect.ANTHROPIC,
+        False,
+    ),
+    (
+        "vertex",
+        "POST",
+        "/v1/projects/p/locations/us-central1/endpoints/openapi/chat/completions",
+        "chat",
+        Dialect.OPENAI_CHAT,
+        True,
+    ),
 ]
 
 UNKNOWN = [
@@ -115,7 +210,26 @@ UNKNOWN = [
     ("groq", "POST", "/v1/chat/completions"),
     ("openrouter", "POST", "/api/v1/keys"),
     ("chatgpt", "POST", "/backend-api/codex/responses"),
-    ("azure", "POST", "/openai/v1/chat/completions"),
+    ("azure", "POST", "/openai/deployments/a/b/chat/completions"),
+    ("azure", "POST", "/openai/deployments/chat/completions"),
+    ("azure", "POST", "/openai/deployments/../chat/completions"),
+    ("azure", "POST", "/openai/deployments/a%2Fb/chat/completions"),
+    ("azure", "POST", "/openai/deployments/a/extensions/chat/completions"),
+    ("azure", "POST", "/v1/chat/completions"),
+    ("azure-ml", "POST", "/chat/completions"),
+    ("bedrock", "POST", "/model/a/b/converse"),
+    ("bedrock", "POST", "/model/a%252Fb/converse"),
+    ("bedrock", "POST", "/model/converse"),
+    ("bedrock", "POST", "/model/../converse"),
+    ("bedrock", "POST", "/model/nova/invoke-with-bidirectional-stream"),
+    ("bedrock", "POST", "/async-invoke"),
+    ("bedrock", "POST", "/guardrail/g/version/1/apply"),
+    ("bedrock-other", "POST", "/agents/A/agentAliases/B/sessions/C/text"),
+    ("vertex", "POST", "/v1/projects/p/locations/us-east5/publishers/anthropic/models/x:predict"),
+    ("vertex", "POST", "/v1/projects/p/locations/l/endpoints/1234:predict"),
+    ("vertex", "POST", "/v1/projects/p/q/locations/l/publishers/google/models/m:generateContent"),
+    ("vertex", "POST", "/v1/projects/p/locations/l/publishers/google/models/m:predict"),
+    ("vertex", "POST", "/v1/models/gemini-2.5-pro:generateContent"),
 ]
 
 
@@ -152,13 +266,13 @@ def test_a_path_with_anything_more_or_otherwise_written_is_unknown(
 
 
 def test_a_telemetry_path_never_gets_an_injected_key_and_inference_does() -> None:
-    for api in ("openai", "anthropic", "gemini"):
+    for api in APIS:
         for fact in facts.endpoints(api):
             assert fact.inject is (fact.operation not in ("telemetry", "settings"))
 
 
 def test_every_metered_endpoint_has_a_dialect_and_is_a_post() -> None:
-    for api in ("openai", "anthropic", "gemini"):
+    for api in APIS:
         for fact in facts.endpoints(api):
             if fact.metered:
                 assert fact.dialect is not None
@@ -191,7 +305,11 @@ def test_an_owners_provider_stands_where_its_family_usually_does() -> None:
         ("anthropic", "/v1/messages", "openai", None),
         ("anthropic", "/v1/messages/count_tokens", "deepseek", None),
         ("openai", "/v1/chat/completions", "anthropic", None),
-        ("openai", "/v1/chat/completions", "azure", None),
+        ("openai", "/v1/chat/completions", "azure", "/openai/v1/chat/completions"),
+        ("azure", "/openai/deployments/a/chat/completions", "openai", "/v1/chat/completions"),
+        ("azure", "/openai/responses", "openai", "/v1/responses"),
+        ("anthropic", "/v1/messages", "azure", "/anthropic/v1/messages"),
+        ("bedrock", "/model/amazon.nova-lite-v1:0/converse", "anthropic", None),
         ("openai", "/v1/moderations", "openai-regional", None),
         ("openai", "/v1/files", "groq", None),
     ],

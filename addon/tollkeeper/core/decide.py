@@ -49,6 +49,7 @@ from tollkeeper.core.sheet import PriceSheet
 from tollkeeper.core.snapshot import Snapshot, Standing
 from tollkeeper.core.standing import standing_reason
 from tollkeeper.core.tiers import tier_of
+from tollkeeper.core.unchangeable import unchangeable_reasons
 from tollkeeper.domain import (
     NS_PER_SECOND,
     Account,
@@ -179,6 +180,7 @@ class CallCase:
         ]
         if call.metered:
             reasons += quota_reasons(stack, snapshot.balances)
+        reasons += unchangeable_reasons(call, self._changes(bounds), self.policy, stack.key)
         holding = weighed.rules(Effect.HOLD)
         if holding:
             reasons += hold_reasons(holding, snapshot.approval, self.now_ns, snapshot.open_holds)

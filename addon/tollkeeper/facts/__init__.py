@@ -19,7 +19,15 @@ from tollkeeper.facts.clients import (
     patience_seconds,
     retry_joins,
 )
-from tollkeeper.facts.endpoints import EndpointFact, endpoint, endpoints, mount_of, reroute
+from tollkeeper.facts.deployments import model_of
+from tollkeeper.facts.endpoints import (
+    EndpointFact,
+    endpoint,
+    endpoints,
+    mount_of,
+    named_in,
+    reroute,
+)
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -49,7 +57,9 @@ __all__ = [
     "is_house",
     "key_header",
     "max_output_tokens",
+    "model_of",
     "mount_of",
+    "named_in",
     "normalise_host",
     "patience_seconds",
     "provider_for_host",

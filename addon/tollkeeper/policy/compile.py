@@ -109,6 +109,7 @@ def _provider(name: str, entry: ProviderEntry, folder: Path) -> Provider:
         trust=_path(entry.trust, folder),
         prices={glob: _price(price) for glob, price in (entry.prices or {}).items()},
         mounts=mounts,
+        deployments=_frozen(entry.deployments or {}),
     )
 
 

@@ -40,6 +40,7 @@ _DAYS: Final = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturda
 _DIALECTS: Final = {
     "anthropic": (Dialect.ANTHROPIC, "messages"),
     "gemini": (Dialect.GEMINI, "generate"),
+    "bedrock": (Dialect.BEDROCK_CONVERSE, "converse"),
 }
 _PROMPT_EXTRA_TOKENS: Final = 16
 """What a provider adds around one short message."""

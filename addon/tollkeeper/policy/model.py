@@ -81,6 +81,8 @@ class ProviderEntry(Strict):
     """A PEM file with an extra trust root for this provider, relative to the policy's folder."""
     prices: dict[Glob, PriceEntry] | None = None
     """By model or glob of models; they come before the catalogue's."""
+    deployments: dict[Glob, Glob] | None = None
+    """The model that a deployment (Azure) or an inference profile (Bedrock) runs, by name or glob."""
 
 
 class OtherHostsEntry(Strict):

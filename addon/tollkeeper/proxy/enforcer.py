@@ -128,7 +128,8 @@ class Enforcer:
             if passage.endpoint is None:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
-            passage.call = route.parse(inbound, passage.endpoint)
+            signed = self.outgoing.signed(flow)
+            passage.call = replace(route.parse(inbound, passage.endpoint), signed=signed)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -209,6 +210,8 @@ class Enforcer:
             moved = facts.reroute(inbound.provider, inbound.method, path, provider)
             if moved is None:
                 raise WireError(f"{provider.name} does not speak this endpoint.")
+            if not provider.hosts:
+                raise WireError(f"Name a host under providers.{provider.name}.hosts.")
             flow.request.host, path = provider.hosts[0], moved
         self.choose_key(flow, passage, provider, path)
         if path != inbound.path:
@@ -216,7 +219,7 @@ class Enforcer:
         if body != inbound.body:
             flow.request.headers.pop("content-encoding", None)
             flow.request.content = body
-        if "accept-encoding" in flow.request.headers:
+        if "accept-encoding" in flow.request.headers and not call.signed:
             flow.request.headers["accept-encoding"] = "identity"
         disclose.forwarded(flow, passage.caller, call, admission)
         flow.response = None
@@ -304,6 +307,8 @@ class Enforcer:
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )
+        prices = self.station.policy_file.prices
+        settlement = settling.as_told(settlement, call, prices, self.station.now_ns())
         await self.books.settle(admission.id, settlement)
         passage.settled = True
         disclose.settled(flow, admission, settlement)

@@ -11,7 +11,16 @@ from typing import Any, Final
 from tollkeeper import facts
 from tollkeeper.domain import Call, Changes, Dialect, Provider
 from tollkeeper.errors import WireError
-from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses
+from tollkeeper.wire import (
+    anthropic,
+    azure,
+    bedrock,
+    bedrock_invoke,
+    gemini,
+    openai_chat,
+    openai_responses,
+    vertex,
+)
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
@@ -21,7 +30,12 @@ _BY_API: Final[Mapping[str, Dialect]] = {
     "openai": Dialect.OPENAI_CHAT,
     "anthropic": Dialect.ANTHROPIC,
     "gemini": Dialect.GEMINI,
+    "bedrock": Dialect.BEDROCK_CONVERSE,
+    "vertex-anthropic": Dialect.ANTHROPIC,
 }
+
+_IN_PATH: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+"""Dialects whose model stands in the path alone."""
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.-]+)")
 
@@ -50,8 +64,16 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
     if fact is None:
         return None
     dialect = fact.dialect or dialect_at(provider, method, path)
-    model = gemini.model_in(path) if dialect is Dialect.GEMINI else None
-    return Endpoint(fact.operation, dialect, fact.metered, model)
+    named = facts.named_in(provider, method, path)
+    model = gemini.model_in(path) if dialect is Dialect.GEMINI else named.get("model")
+    return Endpoint(
+        fact.operation,
+        dialect,
+        fact.metered,
+        model,
+        deployment=named.get("deployment"),
+        location=named.get("location"),
+    )
 
 
 def dialect_at(provider: Provider, method: str, path: str) -> Dialect:
@@ -81,7 +103,18 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
 
 
 def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
+    """The call in its dialect's own terms, which a cloud's paths and headers complete."""
+    asked, deployment = azure.asked(inbound, endpoint)
+    call = _in_dialect(vertex.asked(asked, endpoint), endpoint)
+    return azure.told(vertex.told(call, inbound, endpoint), inbound, deployment)
+
+
+def _in_dialect(inbound: Inbound, endpoint: Endpoint) -> Call:
     match endpoint.dialect:
+        case Dialect.BEDROCK_CONVERSE:
+            return bedrock.parse(inbound, endpoint)
+        case Dialect.BEDROCK_INVOKE:
+            return bedrock_invoke.parse(inbound, endpoint)
         case Dialect.OPENAI_CHAT:
             return openai_chat.parse(inbound, endpoint)
         case Dialect.OPENAI_RESPONSES:
@@ -123,6 +156,7 @@ def wants_usage_event(call: Call, body: bytes) -> bool:
         or not call.stream
         or not call.metered
         or call.provider in _NO_STREAM_OPTIONS
+        or azure.NO_USAGE_EVENT in call.features
     ):
         return False
     if b"include_usage" not in body and b"\\u" not in body:
@@ -151,7 +185,9 @@ def rewrite(
     document: Document | None = None
     edits: dict[tuple[str, ...], Any] = {}
     if changes.model is not None:
-        if call.dialect is Dialect.GEMINI:
+        if call.dialect in _IN_PATH:
+            path = bedrock.with_model(path, changes.model)
+        elif call.dialect is Dialect.GEMINI or gemini.model_in(path) is not None:
             path = gemini.with_model(path, changes.model)
             document = read(body)
             if "model" in document.members:
@@ -172,8 +208,10 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
     match call.dialect:
         case Dialect.OPENAI_RESPONSES:
             return [("max_output_tokens",)]
-        case Dialect.ANTHROPIC:
+        case Dialect.ANTHROPIC | Dialect.BEDROCK_INVOKE:
             return [("max_tokens",)]
+        case Dialect.BEDROCK_CONVERSE:
+            return [("inferenceConfig", "maxTokens")]
         case Dialect.GEMINI:
             body = document.values()
             outer = gemini.spelled(body, "generationConfig")
