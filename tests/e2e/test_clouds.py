@@ -64,6 +64,12 @@ c = anthropic.AnthropicBedrock(aws_region="us-west-2", api_key="bedrock-agent")
 with c.messages.stream(model=MODEL, max_tokens=20, messages=[{"role": "user", "content": "hello"}]) as s:
     print("GOT", "".join(s.text_stream))
 """
+CLAUDE_KEY = """
+import anthropic
+c = anthropic.AnthropicBedrock(aws_region="us-west-2", api_key="bedrock-agent")
+r = c.messages.create(model=MODEL, max_tokens=20, messages=[{"role": "user", "content": "hello"}])
+print("GOT", r.content[0].text)
+"""
 VERTEX_CLAUDE = """
 import anthropic
 c = anthropic.AnthropicVertex(region="us-east5", project_id="p-1", access_token="ya29.agent")
@@ -103,6 +109,7 @@ PROGRAMS = [
     pytest.param(NOVA, CONVERSE_STREAM, "botocore", id="bedrock converse stream", marks=with_boto),
     pytest.param(HAIKU, CLAUDE, "anthropic", id="bedrock claude", marks=with_boto),
     pytest.param(HAIKU, CLAUDE_STREAM, "anthropic", id="bedrock claude stream", marks=with_boto),
+    pytest.param(HAIKU, CLAUDE_KEY, "anthropic", id="bedrock claude, API key"),
     pytest.param("claude-haiku-4-5@20251001", VERTEX_CLAUDE, "anthropic", id="vertex claude"),
     pytest.param("claude-opus-4-6", VERTEX_CLAUDE_STREAM, "anthropic", id="vertex claude stream"),
     pytest.param("gemini-2.5-flash", VERTEX, "google", id="vertex gemini"),
@@ -227,4 +234,4 @@ def test_deployment_costs_what_its_model_costs_and_an_unmapped_one_has_no_price(
     [call] = world.lab.calls()
     assert call["target"] == "/openai/deployments/chat-prod/chat/completions?api-version=2024-10-21"
     assert b'"model":"chat-prod"' in body_of(call)
-    assert world.books()["spent"] == 11 * 150 + 6 * 600
+    assert world.books()["spent"] == 9 * 150 + 5 * 600

@@ -10,7 +10,9 @@ import pytest
 from mitmproxy import http
 
 from proxy.house import ANSWER, COST_NANO_USD, House, answered, run
-from tollkeeper.domain import Basis, Outcome
+from tollkeeper import facts
+from tollkeeper.core.pricing import PriceBook
+from tollkeeper.domain import Basis, Call, Dialect, Mode, Outcome, Policy, Settlement, Usage
 from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy import settling
 
@@ -197,3 +199,33 @@ def test_spooled_settlement_keeps_its_usage(house: House) -> None:
     [row] = house.calls()
     assert (row["input_tokens"], row["output_tokens"]) == (9, 5)
     assert row["cost_nano_usd"] == COST_NANO_USD
+
+
+@pytest.mark.parametrize(
+    ("deployment", "told", "cost"),
+    [
+        ("prod", "gpt-4o-mini-2024-07-18", 1),
+        ("prod", "gpt-4o", 2_500 * 100),
+        ("prod", "nobody-knows", 1),
+        ("prod", None, 1),
+        (None, "gpt-4o", 1),
+    ],
+)
+def test_deployment_that_ran_a_dearer_model_costs_what_that_costs(
+    deployment: str | None, told: str | None, cost: int
+) -> None:
+    policy = Policy("", Mode.ENFORCE, "UTC", facts.providers())
+    call = Call("azure", Dialect.OPENAI_CHAT, "chat", True, "gpt-4o-mini", deployment=deployment)
+    usage = Usage(input_tokens=100 if told == "gpt-4o" else 0, output_tokens=0, model=told)
+    made = Settlement(Outcome.COMPLETE, Basis.MEASURED, 1, usage)
+
+    assert settling.as_told(made, call, PriceBook(policy), 0).cost_nano_usd == cost
+
+
+def test_whole_reservation_stays_whole_whatever_a_deployment_ran() -> None:
+    policy = Policy("", Mode.ENFORCE, "UTC", facts.providers())
+    call = Call("azure", Dialect.OPENAI_CHAT, "chat", True, "gpt-4o-mini", deployment="prod")
+    usage = Usage(input_tokens=100, output_tokens=0, model="gpt-4o")
+    made = Settlement(Outcome.CUT, Basis.RESERVED, 1, usage)
+
+    assert settling.as_told(made, call, PriceBook(policy), 0) is made
