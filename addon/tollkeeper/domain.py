@@ -144,7 +144,8 @@ class Call:
         choices: ``n`` or ``candidateCount``; each may be billed a whole output.
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
         features: What changes a price or needs leave: ``vision``, ``audio_in``, ``audio_out``,
-            ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``.
+            ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``,
+            ``inference_geo``; and what the request cannot bear: ``no_usage_event``, ``fixed_model``.
         tools_offered: Names of the client's own tools, in order.
         server_tools: Tools that the provider runs and bills itself (``web_search`` …).
         unknown_parameters: Top-level keys that the dialect does not know (``strict``).

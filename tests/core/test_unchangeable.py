@@ -13,7 +13,15 @@ from tollkeeper.domain import Call, Changes, Dialect, KeySource, Mode, Policy
 SIGNED = Call(
     "bedrock", Dialect.BEDROCK_CONVERSE, "converse", True, "amazon.nova-lite-v1:0", signed=True
 )
-DEPLOYED = Call("azure", Dialect.OPENAI_CHAT, "chat", True, "gpt-4o", deployment="prod")
+DEPLOYED = Call(
+    "azure",
+    Dialect.OPENAI_CHAT,
+    "chat",
+    True,
+    "gpt-4o",
+    deployment="prod",
+    features=frozenset({"fixed_model"}),
+)
 LIMIT = Changes(max_output_tokens=8)
 
 
@@ -46,6 +54,7 @@ def test_signed_call_cannot_become_another_model() -> None:
         (SIGNED, LIMIT, True),
         (replace(SIGNED, signed=False), LIMIT, False),
         (DEPLOYED, LIMIT, False),
+        (replace(DEPLOYED, features=frozenset()), Changes(model="gpt-4o-mini"), False),
         (DEPLOYED, Changes(model="gpt-4o", provider="openai"), False),
     ],
 )

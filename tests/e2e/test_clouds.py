@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import importlib.util
+import json
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 from e2e import sigv4
 from e2e.test_sdks import program
-from e2e.world import World
+from e2e.world import Proxy, World, wait
 from tollkeeper.domain import NANO_PER_USD, Window
+from tollkeeper.wire.event_stream import EventStreamSplitter, payload_of
 
 SECRET = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 CLOUDS = ("azure", "bedrock", "vertex")
@@ -235,3 +238,112 @@ def test_deployment_costs_what_its_model_costs_and_an_unmapped_one_has_no_price(
     assert call["target"] == "/openai/deployments/chat-prod/chat/completions?api-version=2024-10-21"
     assert b'"model":"chat-prod"' in body_of(call)
     assert world.books()["spent"] == 9 * 150 + 5 * 600
+
+
+def converse(prompt: str, **more: Any) -> str:
+    """A body of Converse."""
+    messages = [{"role": "user", "content": [{"text": prompt}]}]
+    return json.dumps({"messages": messages, "inferenceConfig": {"maxTokens": 200}, **more})
+
+
+def ask_bedrock(world: World, proxy: Proxy, body: str, model: str = NOVA, **more: Any) -> Any:
+    """One streamed call with a Bedrock API key; its answer, byte for byte."""
+    host = "bedrock-runtime.eu-west-1.amazonaws.com"
+    fields = [["Host", host], ["Authorization", "Bearer k"], ["Content-Type", "application/json"]]
+    path = f"/model/{quote(model, safe='')}/converse-stream"
+    [answer] = world.calls(proxy, host=host, path=path, headers=fields, body=body, **more)
+    return answer
+
+
+def test_event_stream_passes_byte_for_byte_and_is_measured(world: World) -> None:
+    clouds(world)
+    world.agent(budget_nano_usd={Window.DAY: NANO_PER_USD})
+    proxy = world.proxy()
+
+    answer = ask_bedrock(world, proxy, converse("[sim tokens=5 cache_read=4 input=10 split=7]"))
+
+    events = EventStreamSplitter(payload_of).feed(answer["body"])
+    assert b"".join(raw for raw, _ in events) == answer["body"]
+    assert json.loads(events[-1][1] or b"")["usage"]["cacheReadInputTokens"] == 4
+    [row] = list(world.ledger().rows("select * from calls"))
+    assert (row["basis"], row["input_tokens"], row["output_tokens"]) == ("measured", 10, 5)
+    assert row["cost_nano_usd"] == 6 * 60 + 4 * 15 + 5 * 240
+
+
+def test_event_stream_that_is_cut_costs_what_was_seen(world: World) -> None:
+    clouds(world)
+    world.agent(budget_nano_usd={Window.DAY: NANO_PER_USD})
+    proxy = world.proxy()
+
+    ask_bedrock(world, proxy, converse("[sim tokens=50 cut=5]"))
+
+    [call] = world.lab.calls(ended=1)
+    row = wait(
+        lambda: next(iter(world.ledger().rows("select * from calls where cost_nano_usd")), None)
+    )
+    assert (row["outcome"], row["basis"]) == ("cut", "estimated")
+    billed = call["billed"]
+    assert row["cost_nano_usd"] >= billed["input_tokens"] * 60 + billed["output_tokens"] * 240
+    assert row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "sentence"),
+    [
+        ("arn:aws:bedrock:eu-west-1:1:application-inference-profile/x", {}, "bedrock.deployments"),
+        (
+            NOVA,
+            {"serviceTier": {"type": "priority"}},
+            "No price is known for service tier priority",
+        ),
+        (NOVA, {"performanceConfig": {"latency": "optimized"}}, "service tier optimized"),
+        (NOVA, {"guardrailConfig": {"guardrailIdentifier": "g"}}, "guardrail"),
+        (NOVA, {"additionalModelRequestFields": {"max_tokens": 9}}, "inferenceConfig.maxTokens"),
+    ],
+)
+def test_what_bedrock_may_bill_beyond_its_list_is_refused_under_a_budget(
+    world: World, model: str, more: dict[str, Any], sentence: str
+) -> None:
+    clouds(world)
+    world.agent(budget_nano_usd={Window.DAY: NANO_PER_USD})
+    proxy = world.proxy()
+
+    answer = ask_bedrock(world, proxy, converse("hello", **more), model)
+
+    assert answer["status"] in (400, 403)
+    assert answer["headers"]["x-amzn-errortype"].endswith("Exception")
+    assert sentence in json.loads(answer["body"])["message"]
+    assert world.lab.calls() == []
+
+
+def test_alias_leads_from_openai_to_a_deployment_of_the_owners(world: World) -> None:
+    clouds(
+        world,
+        providers={
+            "azure": {
+                "hosts": ["corp.example"],
+                "key": {"env": "AZURE_KEY"},
+                "deployments": {"chat-prod": "gpt-4o-mini"},
+            },
+            "openai": {},
+        },
+        models={"house-model": {"provider": "azure", "model": "chat-prod"}},
+    )
+    world.agent(budget_nano_usd={Window.DAY: NANO_PER_USD})
+    proxy = world.proxy(AZURE_KEY="az-operator")
+
+    body = {
+        "model": "house-model",
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "hi"}],
+    }
+    [answer] = world.calls(proxy, body=json.dumps(body))
+
+    assert answer["status"] == 200
+    [call] = world.lab.calls()
+    sent = {name.lower(): value for name, value in call["headers"]}
+    assert (call["host"], call["path"]) == ("corp.example", "/openai/v1/chat/completions")
+    assert sent["api-key"] == "az-operator"
+    assert "authorization" not in sent
+    assert json.loads(body_of(call))["model"] == "chat-prod"
+    assert world.books()["spent"] > 0

@@ -33,6 +33,11 @@ def test_a_deployment_in_the_path_runs_what_the_policy_says(said: dict[str, Any]
     assert (call.model, call.deployment) == ("gpt-4o", "chat-prod")
 
 
+def test_only_a_deployment_in_the_path_cannot_be_changed() -> None:
+    assert "fixed_model" in chat().features
+    assert "fixed_model" not in chat("/openai/v1/chat/completions", "", model="chat-dev").features
+
+
 def test_a_body_that_names_another_model_than_its_path_is_refused() -> None:
     with pytest.raises(WireError, match=r"providers\.azure\.deployments"):
         chat(model="gpt-4o-mini")

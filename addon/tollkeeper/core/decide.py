@@ -201,7 +201,7 @@ class CallCase:
             "team": self.facts["team"],
             "provider": self.provider,
             "model": self.model,
-            "asked_model": call.model if call.model != self.model else None,
+            "asked_model": call.deployment or (call.model if call.model != self.model else None),
             "operation": call.operation,
             "metered": call.metered,
             "stream": call.stream,

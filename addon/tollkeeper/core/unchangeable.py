@@ -24,7 +24,7 @@ def unchangeable_reasons(
             f"This call is signed with an AWS key, so nothing in it can be changed, but {_told(changes)}. "
             "Send it that way, or use a Bedrock API key (AWS_BEARER_TOKEN_BEDROCK).",
         )
-    elif call.deployment is not None and changes.model and not changes.provider:
+    elif "fixed_model" in call.features and changes.model and not changes.provider:
         yield _refused(
             f"models.{call.model}",
             f"{call.deployment} is a deployment, and the alias {call.model} cannot change what it "

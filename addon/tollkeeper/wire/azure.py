@@ -30,6 +30,9 @@ Source: https://community.openai.com/t/738156 (``2024-08-01-preview``)
 NO_USAGE_EVENT: Final = "no_usage_event"
 """The feature of a call whose stream cannot be asked for its usage."""
 
+FIXED_MODEL: Final = "fixed_model"
+"""The feature of a call whose path names the deployment, so that its body cannot name another."""
+
 _RETRIEVING: Final = frozenset({"data_sources", "dataSources"})
 """Searches in the owner's documents, whose finds become input.
 
@@ -67,13 +70,15 @@ def asked(inbound: Inbound, endpoint: Endpoint) -> tuple[Inbound, str | None]:
     return replace(inbound, body=splice(document, {("model",): model})), name
 
 
-def told(call: Call, inbound: Inbound, deployment: str | None) -> Call:
+def told(call: Call, inbound: Inbound, endpoint: Endpoint, deployment: str | None) -> Call:
     """The call with what is Azure's own in it."""
     if deployment is None:
         return call
     features = set(call.features)
     if _version(inbound.query) < _FIRST_WITH_USAGE_EVENTS:
         features.add(NO_USAGE_EVENT)
+    if endpoint.deployment is not None:
+        features.add(FIXED_MODEL)
     served, opaque = call.server_tools, call.opaque_input
     if not _RETRIEVING.isdisjoint(call.unknown_parameters):
         served, opaque = (*served, "data_sources"), opaque or "data_sources"

@@ -106,7 +106,7 @@ def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
     """The call in its dialect's own terms, which a cloud's paths and headers complete."""
     asked, deployment = azure.asked(inbound, endpoint)
     call = _in_dialect(vertex.asked(asked, endpoint), endpoint)
-    return azure.told(vertex.told(call, inbound, endpoint), inbound, deployment)
+    return azure.told(vertex.told(call, inbound, endpoint), inbound, endpoint, deployment)
 
 
 def _in_dialect(inbound: Inbound, endpoint: Endpoint) -> Call:
