@@ -131,6 +131,17 @@ def test_a_cache_mark_leaves_a_conversation_what_it_is() -> None:
     assert plain.turns[0].digest == marked.turns[0].digest
 
 
+def test_counting_tokens_is_free_and_names_its_model() -> None:
+    provider = facts.providers()["bedrock"]
+    path = bedrock.with_model("/model/x/count-tokens", NOVA)
+    endpoint = route.recognise(provider, "POST", path)
+    assert endpoint is not None
+
+    call = route.parse(Inbound(provider, "POST", path, "", {}, b"{}"), endpoint)
+
+    assert (call.model, call.metered) == (NOVA, False)
+
+
 def test_limit_and_model_are_put_where_bedrock_looks_for_them() -> None:
     call = converse()
     sent = json.dumps(HI).encode()

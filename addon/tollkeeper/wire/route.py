@@ -130,6 +130,8 @@ def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
     if model is None and endpoint.operation == "count_tokens":
         said = read(inbound.body).values().get("model")
         model = said if isinstance(said, str) else None
+    elif model is not None and endpoint.dialect in _IN_PATH:
+        model, _ = bedrock.identify(inbound.provider, model)
     digest = hashlib.sha256()
     for text in (inbound.provider.name, inbound.method, inbound.path, inbound.query):
         digest.update(f"{len(text)}:{text}".encode("utf-8", "backslashreplace"))
