@@ -70,3 +70,17 @@ def test_host_that_a_pattern_governs_cannot_be_tunnelled(problems_of: Problems) 
     [found] = problems_of("version: 1\nother_hosts: {tunnel: [corp.openai.azure.com]}\n")
 
     assert "always governed" in found
+
+
+def test_deployment_runs_what_is_written_by_name_or_glob(load_text: Load) -> None:
+    policy = load_text(
+        "version: 1\nproviders: {azure: {deployments: {chat-prod: gpt-4o, 'mini-*': gpt-4o-mini}}}\n"
+    ).policy
+
+    assert policy.providers["azure"].deployments == {"chat-prod": "gpt-4o", "mini-*": "gpt-4o-mini"}
+
+
+def test_deployment_runs_one_model(problems_of: Problems) -> None:
+    [found] = problems_of("version: 1\nproviders: {azure: {deployments: {a: 'gpt-*'}}}\n")
+
+    assert "a deployment runs one model" in found

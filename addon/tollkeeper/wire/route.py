@@ -65,13 +65,16 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
         return None
     dialect = fact.dialect or dialect_at(provider, method, path)
     named = facts.named_in(provider, method, path)
+    deployment = named.get("deployment")
     model = gemini.model_in(path) if dialect is Dialect.GEMINI else named.get("model")
+    if deployment is not None:
+        model = facts.model_of(provider, deployment)
     return Endpoint(
         fact.operation,
         dialect,
         fact.metered,
         model,
-        deployment=named.get("deployment"),
+        deployment=deployment,
         location=named.get("location"),
     )
 
