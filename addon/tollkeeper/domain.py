@@ -63,6 +63,8 @@ class Dialect(StrEnum):
     OCR = "ocr"
     COHERE = "cohere"
     OLLAMA = "ollama"
+    BEDROCK_CONVERSE = "bedrock_converse"
+    BEDROCK_INVOKE = "bedrock_invoke"
 
 
 class Billing(StrEnum):
@@ -163,8 +165,8 @@ class Call:
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
         features: What changes a price or needs leave: ``vision``, ``audio_in``, ``audio_out``,
             ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``,
-            ``credits`` (may be paid with credits bought on top of a plan), ``no_output_limit``
-            (the backend takes none).
+            ``inference_geo``, ``credits`` (may be paid with credits bought on top of a plan); and
+            what the request cannot bear: ``no_output_limit``, ``no_usage_event``, ``fixed_model``.
         tools_offered: Names of the client's own tools, in order.
         server_tools: Tools that the provider runs and bills itself (``web_search`` …).
         unknown_parameters: Top-level keys that the dialect does not know (``strict``).
@@ -175,6 +177,10 @@ class Call:
             of audio …), where a provider may bill the operation so.
         tokens_unbounded: What cannot be bounded in tokens, so that only a price by another measure
             keeps a budget; None where the bounds above hold.
+        deployment: What the client named where ``model`` is only what the policy or the cloud says
+            it runs: an Azure deployment, a Bedrock inference profile. None elsewhere.
+        signed: True when the request carries a signature over its body and path (AWS), so that
+            nothing of it can be changed without the key that signed it.
     """
 
     provider: str
@@ -200,6 +206,8 @@ class Call:
     by_plan: bool = False
     most: Usage | None = None
     tokens_unbounded: str | None = None
+    deployment: str | None = None
+    signed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,8 +447,9 @@ class Mount:
 
     Attributes:
         api: A family of ``facts/endpoints.yaml``: ``openai``, ``anthropic``, ``gemini``, ``cohere`` …
-        prefix: Path before the family's own, with no slash at its end: ``/v1``, ``/openai/v1``.
-        auth: How it takes a key: ``bearer``, ``x-api-key`` or ``x-goog-api-key``.
+        prefix: Path before the family's own, with no slash at its end: ``/v1``, ``/openai/v1``. A
+            ``{name}`` stands for one segment: ``/openai/deployments/{deployment}``.
+        auth: How it takes a key: ``bearer``, ``x-api-key``, ``x-goog-api-key`` or ``api-key``.
     """
 
     api: str
@@ -464,6 +473,7 @@ class Provider:
         mounts: Where its dialects stand, first match wins; empty means where ``api`` usually does.
         billing: ``flat`` when calls with a plan's credential (``facts/plans.yaml``) are paid by it.
         counts: Whether their notional cost counts on budgets all the same.
+        deployments: The model that a deployment or inference profile runs, by name or glob.
     """
 
     name: str
@@ -478,6 +488,7 @@ class Provider:
     mounts: tuple[Mount, ...] = ()
     billing: str = "metered"
     counts: bool = True
+    deployments: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

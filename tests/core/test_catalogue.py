@@ -169,6 +169,9 @@ def test_most_of_the_catalogue_has_a_sheet() -> None:
         ("google", "gemini-2.5-pro-preview-05-06", "google/gemini-2.5-pro"),
         ("google", "gemini-2.5-flash", "google/gemini-2.5-flash"),
         ("azure", "gpt-4o-2024-08-06", "azure/gpt-4o"),
+        ("aws", "openai.gpt-oss-120b-1:0", "aws/openai.gpt-oss-120b-1:0"),
+        ("aws", "apac.amazon.nova-lite-v1:0", "aws/amazon.nova-lite-v1:0"),
+        ("google", "claude-sonnet-4-5@20250929", "google/claude-sonnet-4-5"),
     ],
 )
 def test_known_names_find_their_entry(provider: str, model: str, entry: str) -> None:

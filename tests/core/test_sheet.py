@@ -13,6 +13,8 @@ from tollkeeper.domain import Dialect, Usage
 DEARER = Rates(*(7 * USD,) * 10)
 FEATURES = ("vision", "audio_in", "audio_out", "cache_write_5m", "cache_write_1h", "inference_geo")
 
+MARKED = (Dialect.ANTHROPIC, Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE)
+
 
 def test_parts_are_taken_out_of_their_wholes() -> None:
     sheet = flat_sheet(input=100, cache_read=10, cache_write=125, cache_write_1h=200, output=1000)
@@ -232,7 +234,7 @@ def usages(draw: st.DrawFn, call: object, most_input: int, most_output: int) -> 
     def part(whole: int, *needs: str, free: bool = False) -> int:
         return draw(st.integers(0, whole)) if free or features & set(needs) else 0
 
-    anywhere = dialect is not Dialect.ANTHROPIC
+    anywhere = dialect not in MARKED
     write = part(whole_input, "cache_write_5m", "cache_write_1h", free=anywhere)
     return Usage(
         input_tokens=whole_input,

@@ -46,7 +46,7 @@ def test_an_entry_has_its_source_and_date(place: str, entry: dict[str, Any]) -> 
 def test_each_family_ends_with_an_entry_for_all_models(table: str) -> None:
     families = read_table("models")[table]
 
-    assert set(families) == {"openai", "anthropic", "gemini"}
+    assert set(families) == {"openai", "anthropic", "gemini", "bedrock"}
     assert all(rows[-1]["models"] == ["*"] for rows in families.values())
 
 

@@ -59,14 +59,28 @@ def test_own_hosts_of_a_built_in_provider_are_added(load_text: Load) -> None:
 def test_host_of_a_provider_that_is_not_read_may_be_claimed(load_text: Load) -> None:
     policy = load_text(
         "version: 1\nproviders:\n"
-        "  mine: {hosts: [corp.openai.azure.com], api: openai, prefix: /openai/v1}\n"
+        "  mine: {hosts: [corp.eastus.inference.ml.azure.com], api: openai, prefix: /v1}\n"
     ).policy
 
     assert next(iter(policy.providers)) == "mine"
-    assert policy.providers["mine"].mounts == (Mount("openai", "/openai/v1", "bearer"),)
+    assert policy.providers["mine"].mounts == (Mount("openai", "/v1", "bearer"),)
 
 
 def test_host_that_a_pattern_governs_cannot_be_tunnelled(problems_of: Problems) -> None:
     [found] = problems_of("version: 1\nother_hosts: {tunnel: [corp.openai.azure.com]}\n")
 
     assert "always governed" in found
+
+
+def test_deployment_runs_what_is_written_by_name_or_glob(load_text: Load) -> None:
+    policy = load_text(
+        "version: 1\nproviders: {azure: {deployments: {chat-prod: gpt-4o, 'mini-*': gpt-4o-mini}}}\n"
+    ).policy
+
+    assert policy.providers["azure"].deployments == {"chat-prod": "gpt-4o", "mini-*": "gpt-4o-mini"}
+
+
+def test_deployment_runs_one_model(problems_of: Problems) -> None:
+    [found] = problems_of("version: 1\nproviders: {azure: {deployments: {a: 'gpt-*'}}}\n")
+
+    assert "a deployment runs one model" in found

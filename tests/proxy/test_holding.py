@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from tollkeeper.errors import WireError
 from tollkeeper.proxy.holding import fits_begun_stream, in_events, kept_waiting
 from tollkeeper.proxy.layers import STREAMS, GovernedStream
 
+AMAZONS = {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE}
 STREAM = {
     "model": "gpt-4o-mini",
     "max_tokens": 10,
@@ -61,6 +63,19 @@ def test_client_that_reads_no_events_is_not(house: House, stream: GovernedStream
     assert judged(house, asked(house, stream, stream=False)) is None
 
 
+@pytest.mark.parametrize("dialect", sorted(AMAZONS))
+def test_client_of_an_event_stream_reads_no_empty_events(
+    house: House, stream: GovernedStream, dialect: Dialect
+) -> None:
+    flow = asked(house, stream)
+    asyncio.run(house.judge(flow))
+    passage = house.enforcer.passages[flow]
+    assert passage.call is not None
+    passage.call = replace(passage.call, dialect=dialect)
+
+    assert kept_waiting(flow, passage) is None
+
+
 def test_http_1_0_has_no_chunks_to_beat_in(house: House, stream: GovernedStream) -> None:
     flow = asked(house, stream)
     flow.request.http_version = "HTTP/1.0"
@@ -78,7 +93,7 @@ def test_flow_on_no_stream_of_ours_is_not(house: House, stream: GovernedStream) 
 @pytest.mark.parametrize(
     "body", [b"<html>Bad gateway</html>", b"", b"[1]", b'{"error": "text"}', b"\xff"]
 )
-@pytest.mark.parametrize("dialect", [*Dialect, None])
+@pytest.mark.parametrize("dialect", [*sorted(set(Dialect) - AMAZONS), None])
 def test_error_of_any_shape_becomes_one_event(dialect: Dialect | None, body: bytes) -> None:
     event = in_events(dialect, answered(body, status=502)).decode()
 

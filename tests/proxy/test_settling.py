@@ -11,8 +11,21 @@ import pytest
 from mitmproxy import http
 
 from proxy.house import ANSWER, COST_NANO_USD, House, answered, run
-from tollkeeper.core.pricing import PriceSheet
-from tollkeeper.domain import Basis, Billing, Decision, Effect, Outcome, Settlement, Usage
+from tollkeeper import facts
+from tollkeeper.core.pricing import PriceBook, PriceSheet
+from tollkeeper.domain import (
+    Basis,
+    Billing,
+    Call,
+    Decision,
+    Dialect,
+    Effect,
+    Mode,
+    Outcome,
+    Policy,
+    Settlement,
+    Usage,
+)
 from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy import settling
 
@@ -283,3 +296,33 @@ def test_cut_answer_that_the_plan_did_not_pay_is_booked_at_its_worst() -> None:
 
     assert (money.cost_nano_usd, money.billing) == (100, MONEY)
     assert (plan.cost_nano_usd, plan.notional_nano_usd) == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("deployment", "told", "cost"),
+    [
+        ("prod", "gpt-4o-mini-2024-07-18", 1),
+        ("prod", "gpt-4o", 2_500 * 100),
+        ("prod", "nobody-knows", 1),
+        ("prod", None, 1),
+        (None, "gpt-4o", 1),
+    ],
+)
+def test_deployment_that_ran_a_dearer_model_costs_what_that_costs(
+    deployment: str | None, told: str | None, cost: int
+) -> None:
+    policy = Policy("", Mode.ENFORCE, "UTC", facts.providers())
+    call = Call("azure", Dialect.OPENAI_CHAT, "chat", True, "gpt-4o-mini", deployment=deployment)
+    usage = Usage(input_tokens=100 if told == "gpt-4o" else 0, output_tokens=0, model=told)
+    made = Settlement(Outcome.COMPLETE, Basis.MEASURED, 1, usage)
+
+    assert settling.as_told(made, call, PriceBook(policy), 0).cost_nano_usd == cost
+
+
+def test_whole_reservation_stays_whole_whatever_a_deployment_ran() -> None:
+    policy = Policy("", Mode.ENFORCE, "UTC", facts.providers())
+    call = Call("azure", Dialect.OPENAI_CHAT, "chat", True, "gpt-4o-mini", deployment="prod")
+    usage = Usage(input_tokens=100, output_tokens=0, model="gpt-4o")
+    made = Settlement(Outcome.CUT, Basis.RESERVED, 1, usage)
+
+    assert settling.as_told(made, call, PriceBook(policy), 0) is made

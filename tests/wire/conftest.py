@@ -17,6 +17,8 @@ PATHS = {
     "messages": ("anthropic", "/v1/messages"),
     "gemini": ("google", "/v1beta/models/gemini-2.5-pro:generateContent"),
     "gemini-stream": ("google", "/v1beta/models/gemini-2.5-pro:streamGenerateContent"),
+    "converse": ("bedrock", "/model/us.amazon.nova-lite-v1:0/converse"),
+    "invoke": ("bedrock", "/model/anthropic.claude-3-haiku-20240307-v1:0/invoke"),
 }
 
 SMALLEST: dict[str, dict[str, Any]] = {
@@ -28,6 +30,12 @@ SMALLEST: dict[str, dict[str, Any]] = {
         "messages": [{"role": "user", "content": "hi"}],
     },
     "gemini": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
+    "converse": {"messages": [{"role": "user", "content": [{"text": "hi"}]}]},
+    "invoke": {
+        "anthropic_version": "bedrock-2023-05-31",
+        "max_tokens": 100,
+        "messages": [{"role": "user", "content": "hi"}],
+    },
     "gemini-stream": {"contents": [{"role": "user", "parts": [{"text": "hi"}]}]},
 }
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tollkeeper.domain import Call, Changes
 from tollkeeper.errors import WireError
-from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses, route
+from tollkeeper.wire import anthropic, bedrock, gemini, openai_chat, openai_responses, route
 from tollkeeper.wire.fields import words
 
 KINDS = {
@@ -20,6 +20,8 @@ KINDS = {
     "responses": openai_responses,
     "messages": anthropic,
     "gemini": gemini,
+    "converse": bedrock,
+    "invoke": anthropic,
 }
 
 WORDS = st.sampled_from(
@@ -29,7 +31,7 @@ WORDS = st.sampled_from(
     function name tools arguments inlineData inline_data mimeType fileData functionResponse response system
     cache_control ttl thinking encrypted_content output result $ref $defs #/$defs/name message reasoning
     function_call_output input_image data:image/png;base64,AAAA user additional_tools definition tool_addition
-    functionDeclarations environment container edits custom namespace"""
+    functionDeclarations toolSpec toolUse toolResult cachePoint guardContent bytes environment container edits custom namespace"""
         )
     )
 )
@@ -105,7 +107,14 @@ NESTED = st.recursive(
     ),
     max_leaves=4,
 )
-TURNS = {"chat": "messages", "responses": "input", "messages": "messages", "gemini": "contents"}
+TURNS = {
+    "chat": "messages",
+    "responses": "input",
+    "messages": "messages",
+    "gemini": "contents",
+    "converse": "messages",
+    "invoke": "messages",
+}
 
 
 @pytest.mark.parametrize("kind", list(KINDS))

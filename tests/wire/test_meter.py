@@ -144,6 +144,8 @@ def test_seen_text_is_bounded_by_its_bytes(texts: list[str], dialect: Dialect) -
             "response": {"candidates": [{"content": {"parts": [{"text": t}]}}]}
         },
     }
+    shapes[Dialect.BEDROCK_CONVERSE] = lambda t: {"contentBlockIndex": 0, "delta": {"text": t}}
+    shapes[Dialect.BEDROCK_INVOKE] = shapes[Dialect.ANTHROPIC]
     counting = meter(dialect)
 
     for text in texts:

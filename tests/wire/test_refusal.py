@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from tollkeeper.domain import NS_PER_SECOND, Code, Dialect, Effect, Reason
 from tollkeeper.wire import refusal as refusals
+from tollkeeper.wire.event_stream import EventStreamSplitter, payload_of
 from tollkeeper.wire.refusal import Refusal, error_event, refusal, status_of
 
+AMAZONS = (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE)
 SENTENCE = "agents.atlas allows no o3; ask for gpt-4o."
 
 
@@ -109,8 +111,27 @@ def test_every_refusal_is_json_with_its_id_and_sentence(dialect, code, status) -
             assert body["message"] == SENTENCE
         case Dialect.OLLAMA:
             assert body["error"] == SENTENCE
+        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+            assert body["message"] == SENTENCE
         case _:
             assert body["error"]["message"] == SENTENCE
+
+
+def test_bedrock_is_refused_in_its_shape() -> None:
+    answer = refused(reason(Code.BUDGET_EXHAUSTED), Dialect.BEDROCK_CONVERSE)
+
+    assert dict(answer.headers)["x-amzn-errortype"] == "ServiceQuotaExceededException"
+    assert json.loads(answer.body) == {"message": SENTENCE, "code": "budget_exhausted"}
+
+
+@pytest.mark.parametrize("dialect", AMAZONS)
+def test_inside_an_event_stream_the_refusal_is_one_exception(dialect) -> None:
+    refused = refusal(dialect, reason(), "call-1", stream=True, status=403)
+
+    [(raw, payload)] = EventStreamSplitter(payload_of).feed(error_event(dialect, refused.body))
+
+    assert b"validationException" in raw
+    assert json.loads(payload or b"") == {"message": SENTENCE}
 
 
 def test_what_a_retry_cannot_help_is_final() -> None:
@@ -162,7 +183,7 @@ def test_a_stream_is_refused_like_any_other_call() -> None:
     )
 
 
-@pytest.mark.parametrize("dialect", [*Dialect, None])
+@pytest.mark.parametrize("dialect", [*(one for one in Dialect if one not in AMAZONS), None])
 def test_inside_a_stream_the_refusal_is_one_event(dialect) -> None:
     refused = refusal(dialect, reason(), "call-1", stream=True, status=403)
 

@@ -28,6 +28,7 @@ CONTENT_TYPES = {
     ".stream.json": "application/json; charset=UTF-8",
     ".stream.ndjson": "application/x-ndjson",
     ".answer.bin": "application/octet-stream",
+    ".stream.bin": "application/vnd.amazon.eventstream",
 }
 REQUESTS = (".request.json", ".request.form")
 

@@ -24,6 +24,15 @@ from tollkeeper.wire.stored import stored_object
         ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, "audio"),
         ({"cached_content": "cachedContents/1"}, "cached_content"),
         ({"contents": [{"parts": [{"file_data": {"file_uri": "files/1"}}]}]}, "file_uri"),
+        ({"contents": [{"parts": [{"fileData": {"fileUri": "gs://b/a"}}]}]}, "fileUri"),
+        (
+            {
+                "messages": [
+                    {"content": [{"image": {"source": {"s3Location": {"uri": "s3://b/a"}}}}]}
+                ]
+            },
+            "s3Location",
+        ),
     ],
 )
 def test_object_that_the_provider_keeps_is_found(body: dict[str, Any], found: str) -> None:

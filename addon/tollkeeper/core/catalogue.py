@@ -85,7 +85,7 @@ _REVISION: Final = re.compile(
     r"([-@:]("
     r"latest|preview|exp|experimental|stable|beta|customtools|thinking|free"
     r"|20\d{2}-\d{2}-\d{2}|\d{2}-\d{2}|\d{2}-20\d{2}|20\d{6}|\d{4}|00\d|v\d+(:\d+)?"
-    r"))*",
+    r")|:\d)*",
     re.ASCII,
 )
 _VENDOR: Final = re.compile(r"([a-z0-9-]+[./])*", re.ASCII)

@@ -57,6 +57,7 @@ from tollkeeper.core.sheet import PriceSheet
 from tollkeeper.core.snapshot import Snapshot, Standing
 from tollkeeper.core.standing import standing_reason
 from tollkeeper.core.tiers import tier_of
+from tollkeeper.core.unchangeable import unchangeable_reasons
 from tollkeeper.domain import (
     NS_PER_SECOND,
     Account,
@@ -189,6 +190,7 @@ class CallCase:
         ]
         if call.metered:
             reasons += quota_reasons(stack, snapshot.balances)
+        reasons += unchangeable_reasons(call, self._changes(bounds), self.policy, stack.key)
         holding = weighed.rules(Effect.HOLD)
         if holding:
             reasons += hold_reasons(holding, snapshot.approval, self.now_ns, snapshot.open_holds)
@@ -209,7 +211,7 @@ class CallCase:
             "team": self.facts["team"],
             "provider": self.provider,
             "model": self.model,
-            "asked_model": call.model if call.model != self.model else None,
+            "asked_model": call.deployment or (call.model if call.model != self.model else None),
             "operation": call.operation,
             "metered": call.metered,
             "stream": call.stream,

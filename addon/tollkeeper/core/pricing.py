@@ -59,6 +59,8 @@ class PriceBook:
 def _compile(
     provider: Provider, model: str, quarter: int, service_tier: str | None
 ) -> PriceSheet | None:
+    if owners_glob(provider, model) is None:
+        model = facts.model_of(provider, model)
     entry = catalogue.find(provider.catalogue, model) if provider.catalogue else None
     window = entry.context_window if entry else None
     most = facts.max_output_tokens(provider.name, model)

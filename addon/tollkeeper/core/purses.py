@@ -128,10 +128,13 @@ def price_reasons(
     over, key = stack.budgets[0].over, stack.budgets[0].key
     if sheet is None:
         provider, _, model = goes_to.partition("/")
+        what = "deployment" if call.deployment == model else "model"
+        runs = f"write what it runs under providers.{provider}.deployments, or "
         yield over.denies(
             key,
-            f"No price{measure_of(call)} is known for model {listed([model])} of {provider}, and a "
-            "budget stands over this call; the operator can set one under "
+            f"No price{measure_of(call)} is known for {what} {listed([model])} of {provider}, and a "
+            f"budget stands over this call; the operator can {runs if what == 'deployment' else ''}"
+            "set one under "
             f"providers.{provider}.prices.",
         )
     else:

@@ -35,6 +35,9 @@ _COUNTED_FEATURES: Final = frozenset(
     {"vision", "audio_in", "audio_out", "cache_write_5m", "cache_write_1h"}
 )
 
+_MARKED: Final = frozenset({Dialect.ANTHROPIC, Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+"""Dialects in which a cache is written only where the call marks it."""
+
 _GEO_PERCENT: Final = 110
 """What inference pinned to a region costs of the list price, every kind of token alike.
 
@@ -219,7 +222,7 @@ class PriceSheet:
             features |= {"vision", "audio_in"}
         tariffs = (self.tariff, *self.coming)
         reached = tuple(self._reachable(tariff, call.service_tier) for tariff in tariffs)
-        key = (call.dialect is Dialect.ANTHROPIC, features, reached)
+        key = (call.dialect in _MARKED, features, reached)
         rows = self._worst.get(key)
         if rows is None:
             rows = self._worst[key] = tuple(

@@ -21,6 +21,7 @@ from tollkeeper.facts.clients import (
     patience_seconds,
     retry_joins,
 )
+from tollkeeper.facts.deployments import model_of
 from tollkeeper.facts.endpoints import (
     EndpointFact,
     RefusedFact,
@@ -29,6 +30,7 @@ from tollkeeper.facts.endpoints import (
     families,
     mount_of,
     mounts,
+    named_in,
     refused,
     refused_endpoints,
     reroute,
@@ -80,8 +82,10 @@ __all__ = [
     "least_audio_milliseconds",
     "login_hosts",
     "max_output_tokens",
+    "model_of",
     "mount_of",
     "mounts",
+    "named_in",
     "normalise_host",
     "paid_by_plan",
     "patience_seconds",

@@ -7,6 +7,7 @@ larger figure stands, because a reservation may be too large and never too small
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -30,6 +31,8 @@ _FAMILY: Mapping[Dialect, str] = {
     Dialect.OCR: "openai",
     Dialect.COHERE: "openai",
     Dialect.OLLAMA: "openai",
+    Dialect.BEDROCK_CONVERSE: "bedrock",
+    Dialect.BEDROCK_INVOKE: "anthropic",
 }
 
 
@@ -80,11 +83,11 @@ def _entries(rows: Iterable[Mapping[str, Any]]) -> tuple[_Entry, ...]:
 
 @cache
 def _output_limits() -> Mapping[str, tuple[_Entry, ...]]:
-    return {
-        provider: _entries(group["limits"])
-        for group in _table()["max_output"]
-        for provider in group["providers"]
-    }
+    limits: dict[str, tuple[_Entry, ...]] = {}
+    for group in _table()["max_output"]:
+        for provider in group["providers"]:
+            limits[provider] = (*limits.get(provider, ()), *_entries(group["limits"]))
+    return limits
 
 
 @cache
@@ -93,10 +96,16 @@ def _by_family(table: str) -> Mapping[str, tuple[_Entry, ...]]:
 
 
 def _names(model: str) -> tuple[str, ...]:
-    """The model as it is named, without its author, and without ``ft:``; in lower case."""
+    """The model as it is named, without its author, and without ``ft:``; in lower case.
+
+    Bedrock puts region and author before it: ``us.anthropic.claude-…``.
+    """
     whole = model[:MAX_MODEL_CHARACTERS].lower()
     last = whole.rpartition("/")[2]
-    return whole, last, last.removeprefix("ft:")
+    return whole, last, last.removeprefix("ft:"), _VENDORS.sub("", last)
+
+
+_VENDORS = re.compile(r"^(?:[a-z-]+\.)+", re.ASCII)
 
 
 def max_output_tokens(provider: str, model: str) -> int | None:

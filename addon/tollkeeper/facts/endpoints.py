@@ -21,6 +21,11 @@ MAX_PATH_BYTES = 1024
 """The longest known path is a Gemini model with its method, far below this."""
 
 
+SEGMENT = "[A-Za-z0-9][A-Za-z0-9._:~-]*"
+"""What a ``{name}`` in a prefix may be: deployments, projects (``example.com:name``), locations."""
+
+_NAME = re2.compile(r"\{[a-z]+\}")
+
 PATHS_REMEMBERED = 1024
 """A client calls few different paths; what it makes up pushes out only what it made up before."""
 
@@ -177,10 +182,41 @@ def _matching(
         for fact in endpoints(mount.api):
             if fact.method != method or (fact.only and name not in fact.only):
                 continue
-            prefix = "" if fact.root else mount.prefix
-            if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
+            rest = path if fact.root else below(mount, path)
+            if rest is not None and _compiled(fact.path_re).fullmatch(rest):
                 found.append((mount, fact))
     return tuple(found)
+
+
+def below(mount: Mount, path: str) -> str | None:
+    """What follows the mount's prefix in a path, or None when the path is not below it."""
+    if "{" not in mount.prefix:
+        return path.removeprefix(mount.prefix) if path.startswith(mount.prefix) else None
+    found = _compiled(_template(mount.prefix)).fullmatch(path)
+    return found["rest"] if found else None
+
+
+def named_in(provider: Provider, method: str, path: str) -> Mapping[str, str]:
+    """What a known path names: ``model``, ``deployment``, ``project``, ``location``; as it is sent."""
+    for mount, fact in _matches(provider, method, path):
+        named: dict[str, str] = {}
+        if "{" in mount.prefix and not fact.root:
+            named |= _compiled(_template(mount.prefix)).fullmatch(path).groupdict()
+        rest = path if fact.root else below(mount, path)
+        named |= _compiled(fact.path_re).fullmatch(rest).groupdict()
+        return named
+    return {}
+
+
+@cache
+def _template(prefix: str) -> str:
+    """A pattern for all paths below a prefix with ``{names}``, each of which is one segment."""
+    literals = _NAME.split(prefix)
+    names = _NAME.findall(prefix)
+    pattern: str = re2.escape(literals[0])
+    for name, literal in zip(names, literals[1:], strict=True):
+        pattern += f"(?P<{name[1:-1]}>{SEGMENT}){re2.escape(literal)}"
+    return pattern + "(?P<rest>/.*)"
 
 
 def endpoint(provider: Provider, method: str, path: str) -> EndpointFact | None:
@@ -210,9 +246,12 @@ def reroute(source: Provider, method: str, path: str, target: Provider) -> str |
     for mount, fact in _matches(source, method, path):
         if fact.dialect is None or fact.root:
             continue
+        rest = below(mount, path)
         for other in mounts(target):
-            moved = other.prefix + path[len(mount.prefix) :]
-            if other.api == mount.api and endpoint(target, method, moved) == fact:
+            if other.api != mount.api or rest is None or "{" in other.prefix:
+                continue
+            moved = other.prefix + rest
+            if endpoint(target, method, moved) == fact:
                 return moved
     return None
 

@@ -24,6 +24,7 @@ AUTH_HEADERS: Mapping[str, tuple[str, str]] = MappingProxyType(
         "bearer": ("authorization", "Bearer "),
         "x-api-key": ("x-api-key", ""),
         "x-goog-api-key": ("x-goog-api-key", ""),
+        "api-key": ("api-key", ""),
     }
 )
 """Header name and what stands before the key, by ``Mount.auth``."""
@@ -74,8 +75,15 @@ def credential_query() -> frozenset[str]:
 
 
 def key_header(mount: Mount, key: str) -> tuple[str, str]:
-    """The header, name and value, that hands ``key`` to this mount."""
-    name, before = AUTH_HEADERS[mount.auth]
+    """The header, name and value, that hands ``key`` to this mount.
+
+    Where Azure takes an ``api-key`` it takes a token of Entra ID as bearer; those are JSON web tokens,
+    which keys never look like.
+    Source: https://learn.microsoft.com/en-us/azure/ai-foundry/openai/reference#authentication
+    """
+    is_token = key.startswith("eyJ") and key.count(".") == 2
+    auth = "bearer" if mount.auth == "api-key" and is_token else mount.auth
+    name, before = AUTH_HEADERS[auth]
     return name, before + key
 
 

@@ -114,6 +114,7 @@ def _provider(name: str, entry: ProviderEntry, folder: Path) -> Provider:
         mounts=mounts,
         billing=entry.billing or base.billing,
         counts=entry.counts is not False,
+        deployments=_frozen(entry.deployments or {}),
     )
 
 

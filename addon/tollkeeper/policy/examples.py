@@ -44,6 +44,7 @@ _DIALECTS: Final = {
     "gemini": (Dialect.GEMINI, "generate"),
     "chatgpt": (Dialect.OPENAI_RESPONSES, "responses"),
     "code_assist": (Dialect.CODE_ASSIST, "generate"),
+    "bedrock": (Dialect.BEDROCK_CONVERSE, "converse"),
 }
 _PROMPT_EXTRA_TOKENS: Final = 16
 """What a provider adds around one short message."""

@@ -95,6 +95,8 @@ class ProviderEntry(Strict):
     """``flat``: a plan pays for calls with its credential; they have a notional cost."""
     counts: bool | None = None
     """Whether a notional cost counts on budgets. Unsaid: true."""
+    deployments: dict[Glob, Glob] | None = None
+    """The model that a deployment (Azure) or an inference profile (Bedrock) runs, by name or glob."""
 
 
 class OtherHostsEntry(Strict):

@@ -14,6 +14,7 @@ from tollkeeper.policy.compile import resolve_path
 from tollkeeper.policy.document import Node
 from tollkeeper.policy.model import KeyEntry, OtherHostsEntry, PolicyEntry, ProviderEntry
 from tollkeeper.policy.problems import Report, Steps, suggestion
+from tollkeeper.policy.values import is_glob
 
 _MAX_PEM_BYTES = 4 * 1024 * 1024
 
@@ -106,6 +107,10 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
         _key(checked, entry.key, (*way, "key"))
     if entry.trust:
         _pem(checked, entry.trust, *way, "trust")
+    for deployment, model in (entry.deployments or {}).items():
+        if is_glob(model):
+            message = "a deployment runs one model, not a pattern"
+            checked.error(message, *way, "deployments", deployment)
 
 
 def _key(checked: Checked, entry: KeyEntry, way: Steps) -> None:

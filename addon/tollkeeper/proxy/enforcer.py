@@ -130,7 +130,8 @@ class Enforcer:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
-            passage.call = self.outgoing.with_payer(flow, inbound.provider, call)
+            call = self.outgoing.with_payer(flow, inbound.provider, call)
+            passage.call = replace(call, signed=self.outgoing.signed(flow))
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -217,6 +218,8 @@ class Enforcer:
             moved = facts.reroute(inbound.provider, inbound.method, path, provider)
             if moved is None:
                 raise WireError(f"{provider.name} does not speak this endpoint.")
+            if not provider.hosts:
+                raise WireError(f"Name a host under providers.{provider.name}.hosts.")
             flow.request.host, path = provider.hosts[0], moved
         self.choose_key(flow, passage, provider, path)
         if path != inbound.path:
@@ -224,7 +227,7 @@ class Enforcer:
         if body != inbound.body:
             flow.request.headers.pop("content-encoding", None)
             flow.request.content = body
-        if "accept-encoding" in flow.request.headers:
+        if "accept-encoding" in flow.request.headers and not call.signed:
             flow.request.headers["accept-encoding"] = "identity"
         disclose.forwarded(flow, passage.caller, call, admission)
         flow.response = None
@@ -314,6 +317,8 @@ class Enforcer:
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )
+        prices = self.station.policy_file.prices
+        settlement = settling.as_told(settlement, call, prices, self.station.now_ns())
         settlement = passage.by_payer(settlement)
         await self.books.settle(admission.id, settlement)
         passage.settled = True

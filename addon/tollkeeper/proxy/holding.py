@@ -61,6 +61,8 @@ def kept_waiting(flow: http.HTTPFlow, passage: Passage) -> GovernedStream | None
     call, request = passage.call, flow.request
     if call is None or not call.stream or not facts.bears_heartbeats(passage.family):
         return None
+    if call.dialect in (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE):
+        return None
     if call.dialect in (Dialect.GEMINI, Dialect.CODE_ASSIST) and request.query.get_all("alt") != [
         "sse"
     ]:

@@ -78,6 +78,18 @@ class Outgoing:
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in own.headers]
         return with_payer(call, provider, headers, own.query is not None)
 
+    def signed(self, flow: http.HTTPFlow) -> bool:
+        """Whether a signature of the agent's covers the request, as AWS has it.
+
+        Source: https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv.html
+        """
+        wardrobe = self.wardrobes.get(flow)
+        named = wardrobe.headers if wardrobe is not None else ()
+        return any(
+            name.lower() == b"authorization" and value.lstrip().upper().startswith(b"AWS4-")
+            for name, value in named
+        )
+
     def dress(self, flow: http.HTTPFlow, request: http.Request) -> http.Request:
         """The request that leaves instead of the flow's own; the flow stays as it is."""
         wardrobe = self.wardrobes.get(flow)

@@ -12,7 +12,7 @@ from typing import Any
 from mitmproxy import http
 
 from tollkeeper import facts
-from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.core.pricing import PriceBook, PriceSheet
 from tollkeeper.core.units import fitting, is_measured
 from tollkeeper.core.wording import usd
 from tollkeeper.domain import (
@@ -115,6 +115,22 @@ def reckoned(cost: int | None, usage: Usage, sheet: PriceSheet | None) -> tuple[
     if abs(theirs - cost) * 100 <= max(theirs, cost):
         return max(theirs, cost), ""
     return max(theirs, cost), f"the provider says {usd(theirs)}, the price list {usd(cost)}"
+
+
+def as_told(made: Settlement, call: Call, prices: PriceBook, now_ns: int) -> Settlement:
+    """The settlement at the price of the model that a deployment says it ran, where that is dearer.
+
+    What a deployment runs is the owner's word until its answer names the model; a cheaper one may be
+    another name for what the owner priced, so it changes nothing.
+    """
+    told = made.usage.model
+    if call.deployment is None or told is None or made.cost_nano_usd is None:
+        return made
+    sheet = prices.sheet(call.provider, told, now_ns, call.service_tier)
+    cost = sheet.cost_nano_usd(made.usage, call) if sheet is not None else 0
+    if made.basis is Basis.RESERVED or cost <= made.cost_nano_usd:
+        return made
+    return replace(made, cost_nano_usd=cost, note=f"{call.deployment} ran {told}")
 
 
 def had_left(flow: http.HTTPFlow) -> bool:

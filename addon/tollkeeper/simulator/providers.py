@@ -15,6 +15,7 @@ from tollkeeper.domain import Dialect, Usage
 from tollkeeper.errors import UsageError
 from tollkeeper.simulator import (
     anthropic_messages,
+    bedrock,
     gemini,
     openai_chat,
     openai_responses,
@@ -25,8 +26,16 @@ from tollkeeper.simulator.exchange import Answer, Exchange, Frame, plan, usage
 from tollkeeper.simulator.frames import JSON, dump
 from tollkeeper.simulator.http1 import Received
 from tollkeeper.simulator.script import Script, find, parse
+from tollkeeper.wire.event_stream import CONTENT_TYPE
 
-_GEMINI = re.compile(r"/v1(?:beta|alpha)?/(?:models|tunedModels)/(?P<model>[^:/]+):(?P<verb>\w+)")
+_VERTEX = r"(?:/projects/[^/]+/locations/[^/]+)?/publishers"
+_GEMINI = re.compile(
+    rf"/v1(?:beta1?|alpha)?(?:{_VERTEX}/google)?/(?:models|tunedModels)/(?P<model>[^:/]+):(?P<verb>\w+)"
+)
+_VERTEX_CLAUDE = re.compile(
+    rf"/v1(?:beta1)?{_VERTEX}/anthropic/models/(?P<model>[^:/]+):(?P<verb>\w+)"
+)
+_DEPLOYMENT = re.compile(r"/openai/deployments/(?P<model>[^/]+)/.*")
 _MODEL_LIST = re.compile(r"(?P<prefix>.*/v1(?:beta|alpha)?)/models(?:/(?P<model>[^:]+))?")
 _TELEMETRY = re.compile(
     r"/v1/traces/ingest|/api/(?:event_logging|eval|claude_code|claude_cli)/.*|/log"
@@ -35,6 +44,14 @@ _MODELS = {
     "openai": ("gpt-4o", "gpt-4o-mini", "gpt-4.1", "o3"),
     "anthropic": ("claude-opus-4-6", "claude-sonnet-4-6", "claude-haiku-4-5"),
     "gemini": ("gemini-2.5-pro", "gemini-2.5-flash"),
+}
+_AMAZON_NAMES = {
+    400: "ValidationException",
+    401: "UnrecognizedClientException",
+    403: "AccessDeniedException",
+    404: "ResourceNotFoundException",
+    429: "ThrottlingException",
+    503: "ServiceUnavailableException",
 }
 _HEALTHY = Script()
 _EPOCH_S = 1_700_000_000
@@ -99,7 +116,11 @@ def key_of(received: Received) -> str | None:
 
 
 def family_of(received: Received, host: str) -> str:
-    """``openai``, ``anthropic`` or ``gemini``: whose shapes to answer in."""
+    """``openai``, ``anthropic``, ``gemini`` or ``bedrock``: whose shapes to answer in."""
+    if host.endswith((".amazonaws.com", ".api.aws")):
+        return "bedrock"
+    if "/publishers/anthropic/" in received.path:
+        return "anthropic"
     if host.endswith("googleapis.com") or received.header("x-goog-api-key"):
         return "gemini"
     if host.endswith("anthropic.com") or received.header("anthropic-version"):
@@ -124,6 +145,12 @@ def error(
             body["request_id"] = "req_simulated"
         case "gemini":
             body = {"error": {"code": status, "message": message, "status": name}}
+        case "bedrock":
+            body = {"message": message}
+            headers = (
+                *headers,
+                ("x-amzn-ErrorType", _AMAZON_NAMES.get(status, "InternalServerException")),
+            )
         case _:
             code = "invalid_api_key" if status == 401 else None
             kind = "invalid_request_error" if status < 429 else kind
@@ -144,7 +171,16 @@ def _call(
     path = received.path
     at = _GEMINI.fullmatch(path)
     exchange: Exchange
-    if at:
+    if deployed := _DEPLOYMENT.fullmatch(path):
+        body = {"model": deployed["model"]} | body
+    if amazons := bedrock.PATH.fullmatch(path):
+        exchange, dialect = bedrock.read(body, amazons["model"], amazons["verb"], serial, now_s)
+    elif claude := _VERTEX_CLAUDE.fullmatch(path):
+        _ = body["anthropic_version"]
+        streamed = {"rawPredict": False, "streamRawPredict": True}[claude["verb"]]
+        whole = body | {"model": claude["model"], "stream": streamed}
+        exchange, dialect = anthropic_messages.read(whole, serial, now_s), Dialect.ANTHROPIC
+    elif at:
         model, verb = at["model"], at["verb"]
         if verb == "countTokens":
             return _free(gemini.count_answer(gemini.read_count(body, model)))
@@ -192,6 +228,8 @@ def _answered(
     if script.raw is not None:
         frame = Frame(script.raw_body, billed.output_tokens or 0)
         kind = "text/event-stream" if exchange.stream else JSON
+        if exchange.stream and family == "bedrock":
+            kind = CONTENT_TYPE
         raw = Answer(200, (("Content-Type", kind),), (frame,))
         return Simulated(raw, script, billed, dialect)
     match dialect:
@@ -202,6 +240,8 @@ def _answered(
         case Dialect.ANTHROPIC:
             plain = anthropic_messages.answer(exchange, script, planned, billed)
             said = plans.with_plan(plain, received, script.plan)
+        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+            said = bedrock.answer(exchange, script, planned, billed, dialect)
         case Dialect.GEMINI:
             said = gemini.answer(exchange, script, planned, billed)
         case Dialect.CODE_ASSIST:

@@ -36,9 +36,13 @@ class Endpoint:
         dialect: How its body and its refusals are written.
         metered: True when it may cost money.
         model: From the path, where the path names it.
+        deployment: From the path, where the path names what runs a model and not the model.
+        location: From the path, where the path says in which region the model runs.
     """
 
     operation: str
     dialect: Dialect
     metered: bool
     model: str | None = None
+    deployment: str | None = None
+    location: str | None = None

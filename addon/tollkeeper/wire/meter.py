@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Protocol
 
 from tollkeeper.domain import Dialect, Usage
+from tollkeeper.wire import event_stream
 from tollkeeper.wire import usage as figures
 from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
 
@@ -30,6 +31,10 @@ _FINISHED: Final = re.compile(rb'"finishReason"\s*:\s*"')
 _ENDS: Final = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
 _STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
 _STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
+
+
+_AT_ONCE: Final = frozenset({Dialect.ANTHROPIC, Dialect.GEMINI, Dialect.BEDROCK_CONVERSE})
+"""Dialects whose figures come in several events, each of which is read when it comes."""
 
 
 class Meter(Protocol):
@@ -70,7 +75,7 @@ class _Reading:
     def event(self, data: bytes) -> None:
         """One event's payload."""
         if _USAGE.search(data):
-            if self._dialect in (Dialect.ANTHROPIC, Dialect.GEMINI):
+            if self._dialect in _AT_ONCE:
                 self._absorb(_parsed(data))
             else:
                 self._last = data
@@ -91,6 +96,9 @@ class _Reading:
                     self._count(data, 0)
                 elif _STOP.search(data):
                     self.done = True
+            case Dialect.BEDROCK_CONVERSE:
+                self.done = self.done or bool(self._raw)
+                self._count(data, 0)
             case Dialect.GEMINI:
                 self._count(data, 0)
                 if _FINISHED.search(data) and self._raw:
@@ -126,7 +134,9 @@ class _Reading:
         model = answer.get("model", answer.get("modelVersion"))
         if isinstance(model, str) and model:
             self._model = model
-        for said in (usage or {}).get("service_tier"), answer.get("service_tier"):
+        tier = answer.get("serviceTier")
+        told = tier.get("type") if isinstance(tier, dict) else None
+        for said in (usage or {}).get("service_tier"), answer.get("service_tier"), told:
             if isinstance(said, str) and said:
                 self._tier = said
                 break
@@ -154,6 +164,8 @@ class _Reading:
                 read = figures.openai_responses(self._raw)
             case Dialect.ANTHROPIC:
                 read = figures.anthropic(self._raw)
+            case Dialect.BEDROCK_CONVERSE:
+                read = figures.bedrock(self._raw)
             case _:
                 read = figures.gemini(self._raw)
         return figures.named(read, self._model, self._tier)
@@ -193,9 +205,8 @@ class StreamMeter:
     def feed(self, data: bytes) -> bytes:
         """What may go on now."""
         events = self._splitter.feed(data)
-        for _, payload in events:
-            if payload:
-                self._reading.event(payload)
+        for raw, payload in events:
+            self._take(raw, payload)
         if not self._take_out:
             return data
         return b"".join(raw for raw, payload in events if not _is_usage_event(payload))
@@ -203,9 +214,15 @@ class StreamMeter:
     def finish(self) -> bytes:
         """What may still go on."""
         raw, payload = self._splitter.rest()
-        if payload:
-            self._reading.event(payload)
+        self._take(raw, payload)
         return raw if self._take_out and not _is_usage_event(payload) else b""
+
+    def _take(self, raw: bytes, payload: bytes | None) -> None:
+        """Read an event; of one that cannot be looked into, every byte may be billed."""
+        if payload is None:
+            self._reading.seen_tokens += len(raw)
+        elif payload:
+            self._reading.event(payload)
 
     @property
     def usage(self) -> Usage | None:
@@ -301,6 +318,12 @@ def meter(
     if dialect is Dialect.CODE_ASSIST:
         dialect = Dialect.GEMINI  # its figures stand under `response`, where they are found too
     kind = content_type.partition(";")[0].strip().lower()
+    unwrap = event_stream.payload_of
+    if dialect is Dialect.BEDROCK_INVOKE:
+        dialect, unwrap = Dialect.ANTHROPIC, event_stream.chunk_of
+    if kind == event_stream.CONTENT_TYPE:
+        splitter = event_stream.EventStreamSplitter(unwrap)
+        return StreamMeter(dialect, provider, splitter, take_out_usage=False)
     if kind == "text/event-stream":
         take_out = take_out_usage and dialect is Dialect.OPENAI_CHAT
         return StreamMeter(dialect, provider, SseSplitter(), take_out)

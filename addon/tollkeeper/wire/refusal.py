@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND, Code, Dialect, Reason
+from tollkeeper.wire.event_stream import message
 
 MAX_RETRY_AFTER_SECONDS: Final = 60
 """Some SDKs sleep on whatever they are told, an hour if need be."""
@@ -82,6 +83,22 @@ _GOOGLE_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
 """Source: https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"""
 
 
+_AMAZON_TYPES: Final[Mapping[int, str]] = MappingProxyType(
+    {
+        400: "ValidationException",
+        401: "UnrecognizedClientException",
+        402: "ServiceQuotaExceededException",
+        403: "AccessDeniedException",
+        404: "ResourceNotFoundException",
+        429: "ThrottlingException",
+        503: "ServiceUnavailableException",
+    }
+)
+"""Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors"""
+
+_AMAZONS: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """An answer of our own: HTTP status, headers in order, body."""
@@ -123,6 +140,10 @@ def refusal(
         headers.append(("x-tollkeeper-budget-left-usd", usd(reason.left_nano_usd)))
     if dialect is Dialect.ANTHROPIC:
         headers.append(("request-id", call_id))
+    if dialect in _AMAZONS:
+        default = "InternalServerException" if status >= 500 else "ValidationException"
+        headers.append(("x-amzn-errortype", _AMAZON_TYPES.get(status, default)))
+        headers.append(("x-amzn-requestid", call_id))
     body = _body(dialect, reason, call_id, status)
     return Refusal(status, headers, _json(body))
 
@@ -137,6 +158,8 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
     https://platform.openai.com/docs/api-reference/responses-streaming/error
     """
     error = _error_in(body)
+    if dialect in _AMAZONS:
+        return _exception(error)
     if dialect is Dialect.ANTHROPIC:
         return b"event: error\ndata: " + _json(error) + b"\n\n"
     if dialect is Dialect.OPENAI_RESPONSES:
@@ -153,6 +176,20 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
     return b"data: " + _json(error) + b"\n\n"
 
 
+def _exception(error: Mapping[str, Any]) -> bytes:
+    """An error as a message of an event stream, of a kind that both kinds of stream have.
+
+    Source: https://smithy.io/2.0/aws/amazon-eventstream.html,
+    https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStreamOutput.html
+    """
+    headers = {
+        ":exception-type": "validationException",
+        ":content-type": "application/json",
+        ":message-type": "exception",
+    }
+    return message(headers, _json({"message": error["error"].get("message")}))
+
+
 def _error_in(body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
@@ -160,6 +197,9 @@ def _error_in(body: bytes) -> dict[str, Any]:
         found = None
     if isinstance(found, dict) and isinstance(found.get("error"), dict):
         return found
+    if isinstance(found, dict) and isinstance(found.get("message"), str):
+        code = found.get("code")
+        return {"type": "error", "error": {"type": "api_error", "code": code, **found}}
     text = body[:MOST_SAID_BYTES].decode("utf-8", "replace") or "The provider sent no reason."
     return {"type": "error", "error": {"type": "api_error", "code": None, "message": text}}
 
@@ -215,6 +255,8 @@ def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) ->
                     ],
                 }
             }
+        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+            return {"message": reason.message, "code": code}
         case _:
             return {
                 "error": {

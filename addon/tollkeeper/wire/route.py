@@ -13,6 +13,9 @@ from tollkeeper.domain import Call, Changes, Dialect, Provider
 from tollkeeper.errors import WireError
 from tollkeeper.wire import (
     anthropic,
+    azure,
+    bedrock,
+    bedrock_invoke,
     chatgpt,
     code_assist,
     cohere,
@@ -29,6 +32,7 @@ from tollkeeper.wire import (
     rerank,
     task_meter,
     tasks,
+    vertex,
 )
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
@@ -43,7 +47,12 @@ _BY_API: Final[Mapping[str, Dialect]] = {
     "code_assist": Dialect.CODE_ASSIST,
     "cohere": Dialect.COHERE,
     "ollama": Dialect.OLLAMA,
+    "bedrock": Dialect.BEDROCK_CONVERSE,
+    "vertex-anthropic": Dialect.ANTHROPIC,
 }
+
+_IN_PATH: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+"""Dialects whose model stands in the path alone."""
 
 _CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.-]+)")
 
@@ -72,8 +81,19 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
     if fact is None:
         return None
     dialect = fact.dialect or dialect_at(provider, method, path)
-    model = gemini.model_in(path) if dialect is Dialect.GEMINI else None
-    return Endpoint(fact.operation, dialect, fact.metered, model)
+    named = facts.named_in(provider, method, path)
+    deployment = named.get("deployment")
+    model = gemini.model_in(path) if dialect is Dialect.GEMINI else named.get("model")
+    if deployment is not None:
+        model = facts.model_of(provider, deployment)
+    return Endpoint(
+        fact.operation,
+        dialect,
+        fact.metered,
+        model,
+        deployment=deployment,
+        location=named.get("location"),
+    )
 
 
 def dialect_at(provider: Provider, method: str, path: str) -> Dialect:
@@ -105,7 +125,18 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
 
 
 def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
+    """The call in its dialect's own terms, which a cloud's paths and headers complete."""
+    asked, deployment = azure.asked(inbound, endpoint)
+    call = _in_dialect(vertex.asked(asked, endpoint), endpoint)
+    return azure.told(vertex.told(call, inbound, endpoint), inbound, endpoint, deployment)
+
+
+def _in_dialect(inbound: Inbound, endpoint: Endpoint) -> Call:
     match endpoint.dialect:
+        case Dialect.BEDROCK_CONVERSE:
+            return bedrock.parse(inbound, endpoint)
+        case Dialect.BEDROCK_INVOKE:
+            return bedrock_invoke.parse(inbound, endpoint)
         case Dialect.OPENAI_CHAT:
             return openai_chat.parse(inbound, endpoint)
         case Dialect.OPENAI_RESPONSES:
@@ -141,6 +172,8 @@ def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
     if model is None and endpoint.operation == "count_tokens":
         said = read(inbound.body).values().get("model")
         model = said if isinstance(said, str) else None
+    elif model is not None and endpoint.dialect in _IN_PATH:
+        model, _ = bedrock.identify(inbound.provider, model)
     digest = hashlib.sha256()
     for text in (inbound.provider.name, inbound.method, inbound.path, inbound.query):
         digest.update(f"{len(text)}:{text}".encode("utf-8", "backslashreplace"))
@@ -168,6 +201,7 @@ def wants_usage_event(call: Call, body: bytes) -> bool:
         or not call.stream
         or not call.metered
         or call.provider in _NO_STREAM_OPTIONS
+        or azure.NO_USAGE_EVENT in call.features
     ):
         return False
     if b"include_usage" not in body and b"\\u" not in body:
@@ -205,7 +239,9 @@ def rewrite(
     document: Document | None = None
     edits: dict[tuple[str, ...], Any] = {}
     if changes.model is not None:
-        if call.dialect is Dialect.GEMINI:
+        if call.dialect in _IN_PATH:
+            path = bedrock.with_model(path, changes.model)
+        elif call.dialect is Dialect.GEMINI or gemini.model_in(path) is not None:
             path = gemini.with_model(path, changes.model)
             document = read(body)
             if "model" in document.members:
@@ -229,12 +265,14 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
     match call.dialect:
         case Dialect.OPENAI_RESPONSES:
             return [("max_output_tokens",)]
-        case Dialect.ANTHROPIC:
+        case Dialect.ANTHROPIC | Dialect.BEDROCK_INVOKE:
             return [("max_tokens",)]
         case Dialect.OPENAI_TEXT | Dialect.COHERE:
             return [("max_tokens",)]
         case Dialect.OLLAMA:
             return [("options", "num_predict")]
+        case Dialect.BEDROCK_CONVERSE:
+            return [("inferenceConfig", "maxTokens")]
         case Dialect.GEMINI:
             return [gemini.limit_key(document)]
         case Dialect.CODE_ASSIST:

@@ -5,7 +5,8 @@ agent's files and conversations would be open to every other.
 
 Source: https://platform.openai.com/docs/api-reference/responses/create,
 https://docs.anthropic.com/en/docs/build-with-claude/files, https://ai.google.dev/api/caching,
-https://ai.google.dev/api/files
+https://ai.google.dev/api/files,
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_S3Location.html
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ NAMES: Final = frozenset(
         "file_uri",
         "item_reference",
         "previous_response_id",
+        "s3Location",
         "thread",
         "vector_store_ids",
     }
@@ -44,6 +46,9 @@ _OF_THE_CLIENT: Final = frozenset(
      "properties", "response", "responseSchema", "responseJsonSchema", "schema"}
 )  # fmt: skip
 """Members whose content has words of the client's own: what a tool takes or gave."""
+
+_BUCKETS: Final = ("gs://", "s3://")
+"""Addresses that only the account's own key opens."""
 
 _DEPTH: Final = 128
 
@@ -81,10 +86,11 @@ def _names_one(key: str, value: Any) -> bool:
     match value:
         case str():
             by_address = key in ("fileUri", "file_uri") and "files/" not in value
-            return value != "" and not by_address and value != "auto"
+            kept = value.startswith(_BUCKETS) or not by_address
+            return value != "" and kept and value != "auto"
         case list():
             return bool(value)
         case dict():
-            return any(value.get(name) for name in ("id", "file_ids"))
+            return any(value.get(name) for name in ("id", "file_ids", "uri"))
         case _:
             return False

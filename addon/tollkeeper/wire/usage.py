@@ -257,6 +257,33 @@ def gemini(usage: Mapping[str, Any]) -> Usage:
     )
 
 
+_BEDROCK_KNOWN: Final = words("""inputTokens outputTokens totalTokens cacheReadInputTokens cacheWriteInputTokens
+    cacheReadInputTokenCount cacheWriteInputTokenCount""")
+
+
+def bedrock(usage: Mapping[str, Any]) -> Usage:
+    """Usage of Converse: ``inputTokens`` leaves out what the cache read and wrote.
+
+    Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html,
+    https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html,
+    https://github.com/anomalyco/opencode/pull/38427
+    """
+    plain = number(usage.get("inputTokens"))
+    read, written = part(usage, "cacheReadInputTokens"), part(usage, "cacheWriteInputTokens")
+    details = usage.get("cacheDetails")
+    by_ttl = [one for one in details if isinstance(one, dict)] if isinstance(details, list) else []
+    long = sum(part(one, "inputTokens") for one in by_ttl if one.get("ttl") == "1h")
+    written = max(written, sum(part(one, "inputTokens") for one in by_ttl))
+    return Usage(
+        input_tokens=None if plain is None else plain + read + written,
+        output_tokens=number(usage.get("outputTokens")),
+        cache_read_input_tokens=read,
+        cache_write_input_tokens=written,
+        cache_write_1h_input_tokens=long,
+        unknown=unknown(usage, _BEDROCK_KNOWN),
+    )
+
+
 def _of_kind(usage: Mapping[str, Any], kind: str, key: str) -> int:
     details = usage.get(key)
     if not isinstance(details, list):
