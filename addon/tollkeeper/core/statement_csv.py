@@ -1,20 +1,22 @@
 """Statements as the providers' consoles export them in CSV, told apart by their columns.
 
+The consoles' pages promise an export and list no columns. Those here are what public programs that read
+such files expect (seen 2026-11); only the columns that a comparison needs are asked for.
+
 openai-costs, openai-usage
     The usage dashboard's cost and completions exports.
     Source: https://platform.openai.com/usage, with the fields of
-    https://platform.openai.com/docs/api-reference/usage; columns as exported 2026-09
+    https://platform.openai.com/docs/api-reference/usage
 anthropic-costs, anthropic-usage
     The Claude Console's cost and usage pages. Input is split into what was not cached, written and read.
-    Source: https://support.claude.com/en/articles/9534590-cost-and-usage-reporting-in-console; columns
-    as exported 2026-08
+    Source: https://support.anthropic.com/en/articles/9534590-cost-and-usage-reporting-in-console
 openrouter-activity
     A line a generation, times in UTC; ``cost_total`` is what OpenRouter charges itself.
-    Source: https://openrouter.ai/docs/guides/guides/activity-export; columns as exported 2026-09
+    Source: https://openrouter.ai/docs/guides/features/activity
 google-billing
     The console's cost table, below a few lines of preamble; its days are those of Pacific time.
     Source: https://cloud.google.com/billing/docs/how-to/cost-table,
-    https://cloud.google.com/billing/docs/how-to/reports (24-hour periods are Pacific)
+    https://cloud.google.com/channel/docs/reference/rest/v1/DateRange (midnight to midnight, Pacific)
 google-bigquery
     A query result of the billing export, times in UTC, columns with ``.`` or ``_``.
     Source: https://docs.cloud.google.com/billing/docs/how-to/export-data-bigquery-tables/standard-usage
