@@ -115,11 +115,14 @@ def told(kind: str, data: Row) -> str:
         )
         if data.get(key) and not (key in ("agent", "token") and known)
     ]
+    by_plan = isinstance(data.get("notional_nano_usd"), int)
     for key, word in (("reserve_nano_usd", "reserved"), ("cost_nano_usd", "cost"),
                       ("notional_nano_usd", "notional"),
                       ("amount_nano_usd", "amount")):  # fmt: skip
-        if isinstance(data.get(key), int):
+        if isinstance(data.get(key), int) and not (key == "cost_nano_usd" and by_plan):
             parts.append(f"{word} {dollars(data[key])}")
+    if data.get("billing") == "flat_counted":
+        parts.append("which counts")
     shown = parts or [f"{k} {_short(v)}" for k, v in data.items() if v not in (None, "", [], {})]
     return escape(", ".join(shown))
 

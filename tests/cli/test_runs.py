@@ -108,4 +108,4 @@ def test_notional_cost_stands_beside_the_money_and_in_no_sum_of_it(
     assert last["notional_usd"] == "0.00325"
     assert "notional" in cli("runs").out
     assert "notional" in cli("runs", "show", run).out
-    assert "notional $0.00325" in cli("audit").out
+    assert "measured, notional $0.00325, which counts" in cli("audit").out
