@@ -135,7 +135,7 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
     Source: https://docs.anthropic.com/en/docs/build-with-claude/streaming#error-events,
     https://platform.openai.com/docs/api-reference/responses-streaming/error
     """
-    error = _error_in(body)
+    error = _error_in(dialect, body)
     if dialect is Dialect.ANTHROPIC:
         return b"event: error\ndata: " + _json(error) + b"\n\n"
     if dialect is Dialect.OPENAI_RESPONSES:
@@ -152,7 +152,7 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
     return b"data: " + _json(error) + b"\n\n"
 
 
-def _error_in(body: bytes) -> dict[str, Any]:
+def _error_in(dialect: Dialect | None, body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -160,6 +160,8 @@ def _error_in(body: bytes) -> dict[str, Any]:
     if isinstance(found, dict) and isinstance(found.get("error"), dict):
         return found
     text = body[:MOST_SAID_BYTES].decode("utf-8", "replace") or "The provider sent no reason."
+    if dialect is Dialect.GEMINI:  # its SDK passes over an error without a number
+        return {"error": {"code": 503, "message": text, "status": "UNAVAILABLE"}}
     return {"type": "error", "error": {"type": "api_error", "code": None, "message": text}}
 
 
