@@ -28,6 +28,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +161,7 @@ class Attack:
             self.hostile_answer,
         )
         kind = self.chance.choice(kinds)
-        with suppress(OSError, ssl.SSLError, ValueError, h2.exceptions.H2Error, AssertionError):
+        with suppress(OSError, ValueError, HTTPException, h2.exceptions.H2Error, AssertionError):
             kind()
         return kind.__name__
 

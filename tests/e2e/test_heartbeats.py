@@ -55,11 +55,11 @@ def started(
 
 
 def held_beyond_patience(
-    world: World, model: str, code: str, say: str = ""
+    world: World, model: str, code: str, say: str = "", **policy: object
 ) -> tuple[subprocess.Popen[str], str]:
     """A program that is kept waiting, and its approval."""
     world.agent()
-    world.policy(HOLD_ALL)
+    world.policy(HOLD_ALL | policy)
     client = started(world, world.proxy(), model, code, say)
     [approval] = world.waits_for_approval()
     time.sleep(BEYOND_SECONDS if "timeout=3" in code else 10 + 1)
@@ -108,6 +108,33 @@ def test_error_of_the_provider_after_heartbeats_is_said_in_the_stream(world: Wor
     assert out.startswith("RAISED openai APIError "), out + err
     wait(lambda: world.books()["open"] == 0)
     assert world.books()["spent"] == 0
+
+
+@pytest.mark.parametrize(("model", "code"), PROGRAMS)
+def test_provider_that_cannot_be_reached_after_heartbeats_is_told_in_the_stream(
+    world: World, model: str, code: str
+) -> None:
+    nowhere = {name: {"connect_to": "127.0.0.1:1"} for name in ("openai", "anthropic", "google")}
+    client, approval = held_beyond_patience(world, model, code, providers=nowhere)
+
+    world.verdict(approval)
+
+    out, err = client.communicate(timeout=20)
+    assert out.startswith("RAISED "), out + err
+    assert "did not answer" in out
+    wait(lambda: world.books()["open"] == 0)
+    assert world.books()["spent"] == 0
+
+
+def test_provider_that_cannot_be_reached_is_told_over_http2_too(world: World) -> None:
+    nowhere = {"openai": {"connect_to": "127.0.0.1:1"}}
+    client, approval = held_beyond_patience(world, "gpt-4o-mini", HTTP2, providers=nowhere)
+
+    world.verdict(approval)
+
+    out, err = client.communicate(timeout=20)
+    assert out.startswith("RAISED openai APIError "), out + err
+    assert "did not answer" in out
 
 
 @pytest.mark.parametrize("http2", [False, True])

@@ -33,6 +33,7 @@ PINNED = {
     "HttpStream.state_consume_response_body": "5323db61dfc7e2e1",
     "HttpStream.send_response": "d581bc106152e369",
     "HttpStream.start_response_stream": "b0de9e9a5ee27276",
+    "HttpStream.handle_protocol_error": "59fc3b2eeeabf63a",
     "HttpStream.check_killed": "368cad352d1e82b6",
     "HttpStream.flow_done": "ad9969744785c572",
     "Http1Connection._handle_event": "2ac8db3e43ae743f",

@@ -193,3 +193,14 @@ def test_inside_a_stream_the_refusal_is_one_event(dialect) -> None:
     assert lines[-3].startswith("data: {")
     assert lines[-2:] == ["", ""]
     assert SENTENCE in json.dumps(json.loads(lines[-3][6:]), ensure_ascii=False)
+
+
+def test_text_becomes_an_error_that_geminis_sdk_raises() -> None:
+    event = error_event(Dialect.GEMINI, b"The provider did not answer.")
+
+    error = json.loads(event.removeprefix(b"data: "))["error"]
+    assert error == {
+        "code": 503,
+        "message": "The provider did not answer.",
+        "status": "UNAVAILABLE",
+    }

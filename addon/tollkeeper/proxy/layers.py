@@ -286,6 +286,22 @@ class GovernedStream(mitm_http.HttpStream):
         yield mitm_http.SendHttp(last, self.context.client)
         yield from self.flow_done()
 
+    def handle_protocol_error(
+        self, event: mitm_http.RequestProtocolError | mitm_http.ResponseProtocolError
+    ) -> layer.CommandGenerator[None]:
+        """As mitmproxy's; a client whose stream began before the provider failed is told in an event."""
+        unanswered = self.server_state == self.state_wait_for_response_headers
+        for command in super().handle_protocol_error(event):
+            told = isinstance(command, mitm_http.SendHttp) and command.event is event
+            if told and self.opened and unanswered:
+                made = http.Response.make(502, f"The provider did not answer: {event.message}")
+                last = mitm_http.ResponseData(self.stream_id, self.in_events(made))
+                yield mitm_http.SendHttp(last, self.context.client)
+                end = mitm_http.ResponseEndOfMessage(self.stream_id)
+                yield mitm_http.SendHttp(end, self.context.client)
+            else:
+                yield command
+
     def send_refusal(self) -> layer.CommandGenerator[None]:
         """As mitmproxy sends an answer that an addon made."""
         yield mitm_http.HttpResponseHeadersHook(self.flow)
@@ -362,6 +378,7 @@ def fingerprint() -> dict[str, str]:
         "HttpStream.state_consume_response_body": mitm_http.HttpStream.state_consume_response_body,
         "HttpStream.send_response": mitm_http.HttpStream.send_response,
         "HttpStream.start_response_stream": mitm_http.HttpStream.start_response_stream,
+        "HttpStream.handle_protocol_error": mitm_http.HttpStream.handle_protocol_error,
         "HttpStream.check_killed": mitm_http.HttpStream.check_killed,
         "HttpStream.flow_done": mitm_http.HttpStream.flow_done,
         "Http1Connection._handle_event": _http1.Http1Connection._handle_event,

@@ -157,7 +157,7 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
     Source: https://docs.anthropic.com/en/docs/build-with-claude/streaming#error-events,
     https://platform.openai.com/docs/api-reference/responses-streaming/error
     """
-    error = _error_in(body)
+    error = _error_in(dialect, body)
     if dialect in _AMAZONS:
         return _exception(error)
     if dialect is Dialect.ANTHROPIC:
@@ -190,7 +190,7 @@ def _exception(error: Mapping[str, Any]) -> bytes:
     return message(headers, _json({"message": error["error"].get("message")}))
 
 
-def _error_in(body: bytes) -> dict[str, Any]:
+def _error_in(dialect: Dialect | None, body: bytes) -> dict[str, Any]:
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):
@@ -201,6 +201,8 @@ def _error_in(body: bytes) -> dict[str, Any]:
         code = found.get("code")
         return {"type": "error", "error": {"type": "api_error", "code": code, **found}}
     text = body[:MOST_SAID_BYTES].decode("utf-8", "replace") or "The provider sent no reason."
+    if dialect is Dialect.GEMINI:  # its SDK passes over an error without a number
+        return {"error": {"code": 503, "message": text, "status": "UNAVAILABLE"}}
     return {"type": "error", "error": {"type": "api_error", "code": None, "message": text}}
 
 

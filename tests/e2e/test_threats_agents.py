@@ -1,0 +1,97 @@
+"""Attacks by what an agent says of itself or names, and faults of our own that it may meet."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from e2e import world as worlds
+from e2e.tunnel import CHAT, ask, records, request
+from e2e.world import World, statuses
+
+BROKEN = [
+    "import tollkeeper.wire.route as m; m.parse = broken",
+    "import tollkeeper.wire.route as m; m.recognise = broken",
+    "import tollkeeper.wire.route as m; m.rewrite = broken",
+    "import tollkeeper.proxy.doorkeeper as m; m.Doorkeeper.look_again = broken",
+    "import tollkeeper.proxy.outgoing as m; m.Outgoing.undress = broken",
+    "import tollkeeper.ledger.sqlite as m; m.SqliteLedger.admit = broken",
+]
+
+
+@pytest.mark.parametrize("where", BROKEN, ids=[one.rpartition(".")[2] for one in BROKEN])
+def test_fault_of_ours_is_a_refusal_and_reaches_nobody(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    code = f"def broken(*_, **__): raise RuntimeError('a bug of ours')\n{where}"
+    monkeypatch.setattr(worlds, "SERVE", f"exec({code!r});" + worlds.SERVE)
+    world.agent()
+    world.proxy()
+
+    if "Doorkeeper" in where:  # not even a tunnel is opened
+        with pytest.raises(AssertionError, match="503"):
+            ask(world, request())
+    else:
+        said = ask(world, request())
+        assert said.status == 503
+        assert b"a bug of ours" not in said.body
+
+    assert world.lab.calls() == []
+    world.proxies[0].stop()
+    assert records(world, "fault") or records(world, "turned_away")
+    assert world.books() == {"spent": 0, "calls": world.books()["calls"], "open": 0}
+
+
+def test_labels_and_claims_of_an_agent_loosen_no_limit(world: World) -> None:
+    world.policy({"agents": {"atlas": {"requests": {"run": 1}}}})
+    world.agent()
+    proxy = world.proxy()
+    claims = [["Host", "api.openai.com"], ["x-tollkeeper-priority", "high"]]
+    claims += [["x-tollkeeper-run", "other"], ["x-tollkeeper-budget-usd", "1000"]]
+
+    seen = []
+    for label in ("", "~fresh", "~another", "~third"):
+        auth = f"atlas{label}:{world.tokens['atlas']}"
+        seen += world.calls(proxy, auth=auth, headers=claims)
+
+    assert statuses(seen)[200] == 1
+    assert len(world.lab.calls()) == 1
+
+
+STATEFUL: list[dict[str, Any]] = [
+    {"previous_response_id": "resp_1"},
+    {"conversation": "conv_1"},
+]
+
+
+@pytest.mark.parametrize("more", STATEFUL)
+def test_input_that_the_provider_keeps_is_reserved_as_the_whole_window(
+    world: World, more: dict[str, Any]
+) -> None:
+    world.policy({"agents": {"atlas": {"budget_usd": {"total": 1}}}})
+    world.agent()
+    world.proxy()
+    body = {"model": "gpt-4o-mini", "input": "go on", "max_output_tokens": 20}
+
+    plain = ask(world, request(body, path="/v1/responses"))
+    kept = ask(world, request(body | more, path="/v1/responses"))
+
+    assert (plain.status, kept.status) == (200, 200)
+    ledger = world.ledger()
+    worst = [row["worst_nano_usd"] for row in ledger.rows("select * from calls order by id")]
+    ledger.close()
+    assert worst[1] >= 128_000 * 150  # gpt-4o-mini's window at its input rate
+    assert worst[0] < worst[1] / 100
+
+
+def test_own_key_of_an_agent_that_must_use_the_injected_one_stays_here(world: World) -> None:
+    world.policy({"agents": {"atlas": {"key": "injected"}}})
+    world.agent()
+    world.proxy()
+
+    said = ask(world, request(CHAT))
+
+    assert said.status in (403, 503)
+    assert world.lab.calls() == []
+    assert world.books()["spent"] == 0
