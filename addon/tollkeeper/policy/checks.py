@@ -219,8 +219,7 @@ def _known_names(checked: Checked) -> dict[str, frozenset[str]]:
 
 @cache
 def _operations() -> frozenset[str]:
-    apis = {mount.api for one in facts.providers().values() for mount in one.mounts}
-    return frozenset(fact.operation for api in apis for fact in facts.endpoints(api))
+    return frozenset(fact.operation for api in facts.families() for fact in facts.endpoints(api))
 
 
 def _names(checked: Checked, number: int, name: str, condition: Any, names: frozenset[str]) -> None:

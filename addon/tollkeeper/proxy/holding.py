@@ -20,6 +20,10 @@ BEAT_SECONDS = 4
 """Between two heartbeats; a client that gives up sooner is sent them at half its patience."""
 
 
+_LINES = frozenset({Dialect.OLLAMA, Dialect.COHERE})
+"""Dialects that may stream a JSON object a line, where a heartbeat would be no object."""
+
+
 class Holding:
     """Lets held flows wait, and sees to it that none that nobody waits for reserves anything."""
 
@@ -67,7 +71,7 @@ def kept_waiting(flow: http.HTTPFlow, passage: Passage) -> GovernedStream | None
         "sse"
     ]:
         return None
-    if request.http_version == "HTTP/1.0":
+    if call.dialect in _LINES or request.http_version == "HTTP/1.0":
         return None
     return STREAMS.get(flow.id)
 
