@@ -254,7 +254,7 @@ def _cache_mark(block: Mapping[str, Any], tally: bound.Tally) -> None:
 
 
 def _strip(message: dict[str, Any], text: str) -> str:
-    if '"cachePoint"' not in text:
+    if '"cachePoint"' not in text or not isinstance(message.get("content"), list):
         return text
     return canonical({**message, "content": _unmarked(message["content"])})
 
