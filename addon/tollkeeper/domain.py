@@ -142,7 +142,8 @@ class Call:
         choices: ``n`` or ``candidateCount``; each may be billed a whole output.
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
         features: What changes a price or needs leave: ``vision``, ``audio_in``, ``audio_out``,
-            ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``.
+            ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``,
+            ``inference_geo``, ``web_search_preview``, ``memory_…`` (of a code interpreter).
         tools_offered: Names of the client's own tools, in order.
         server_tools: Tools that the provider runs and bills itself (``web_search`` …).
         unknown_parameters: Top-level keys that the dialect does not know (``strict``).
@@ -181,7 +182,11 @@ class Usage:
 
     Attributes:
         unknown: Usage keys that the dialect does not know: a reason to look, never dropped.
-        service_tier: The tier that the provider says it used.
+        service_tier: The tier that the provider says it used; ``fast`` and ``standard_speed`` where
+            it names a speed.
+        cache_read_audio_input_tokens: What of the cache reads is audio.
+        server_tools: Uses of tools that the provider runs and bills each time, by name.
+        inference_geo: Where the provider says it ran, where that has a price.
     """
 
     input_tokens: int | None = None
@@ -198,6 +203,9 @@ class Usage:
     model: str | None = None
     service_tier: str | None = None
     unknown: tuple[str, ...] = ()
+    cache_read_audio_input_tokens: int = 0
+    server_tools: tuple[tuple[str, int], ...] = ()
+    inference_geo: str | None = None
 
 
 # ------------------------------------------------------------------------------------- limits
@@ -403,6 +411,23 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """A price of the owner's for one model.
+
+    Attributes:
+        rates: USD per million tokens as nano-USD per million, by ``core.pricing.PRICE_KEYS``.
+        from_ns: In force from here on; 0 for ever.
+    """
+
+    rates: Mapping[str, int]
+    from_ns: int = 0
+
+
+type Prices = tuple[Price, ...]
+"""What one model costs, by date; the youngest that has begun is in force."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A governed provider: built in (``facts/hosts.yaml``), changed or added by the policy.
 
@@ -414,7 +439,8 @@ class Provider:
         catalogue: Its id in genai-prices, or None.
         connect_to: ``(address, port)`` to dial instead; name, SNI and certificate check stay.
         trust: A PEM file with an extra trust root for this provider.
-        prices: The owner's own, USD per million tokens as nano-USD per million, by model glob.
+        prices: The owner's own, by model glob.
+        default_tier: The service tier that the account's settings give a call that names none.
         mounts: Where its dialects stand, first match wins; empty means where ``api`` usually does.
     """
 
@@ -426,8 +452,9 @@ class Provider:
     key: KeySource | None = None
     connect_to: tuple[str, int] | None = None
     trust: str | None = None
-    prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    prices: Mapping[str, Prices] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
+    default_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,6 +90,16 @@ def test_unknown_price_is_refused_under_a_budget_and_passes_as_unknown_without()
     assert allowed.price_source is None
 
 
+def test_audio_is_refused_under_a_budget_where_only_text_has_a_price() -> None:
+    heard = frozenset({"audio_in"})
+    old = make_call(provider="openai", model="gpt-4o-audio-preview", features=heard)
+    new = replace(old, model="gpt-audio")
+
+    assert "No price is known for audio input" in first(judge(old, policy_for(PURSE)))
+    assert judge(old).effect is Effect.ALLOW
+    assert [one.code for one in judge(new, policy_for(PURSE)).reasons] == [Code.BUDGET_EXHAUSTED]
+
+
 def test_service_tier_without_a_price_is_refused_under_a_budget() -> None:
     call = make_call(provider="openai", model="gpt-5", service_tier="ultrafast")
 

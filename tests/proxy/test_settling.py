@@ -123,6 +123,16 @@ def test_call_without_a_known_price_has_no_known_cost(house: House) -> None:
     assert row["cost_nano_usd"] in (None, 0) or row["state"] == "refused"
 
 
+def test_a_use_of_unknown_price_books_the_whole_reservation(house: House) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 5, "num_sources_used": 2}
+    answer = json.dumps({"choices": [], "usage": usage}).encode()
+
+    row = buffered(house, answered(answer))
+
+    assert (row["outcome"], row["basis"]) == ("complete", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"]
+
+
 def test_nothing_sent_is_settled_as_nothing() -> None:
     assert settling.NOT_SENT.outcome is Outcome.NOT_SENT
     assert settling.NOT_SENT.basis is Basis.MEASURED

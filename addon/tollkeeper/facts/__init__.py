@@ -2,7 +2,8 @@
 
 ``hosts.yaml`` says who is governed, ``endpoints.yaml`` what may be asked of them and which of it is
 free, ``clients.yaml`` how long clients wait and what makes them hammer, ``models.yaml`` what a
-model may write and what is billed beyond the bytes of a request. Everything is read once, checked
+model may write and what is billed beyond the bytes of a request, ``fees.yaml`` what providers bill
+for each use of their own tools. Everything is read once, checked
 and frozen. What a table does not name is unknown: None, never a guess.
 """
 
@@ -20,6 +21,7 @@ from tollkeeper.facts.clients import (
     retry_joins,
 )
 from tollkeeper.facts.endpoints import EndpointFact, endpoint, endpoints, mount_of, reroute
+from tollkeeper.facts.fees import tool_fees
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -56,4 +58,5 @@ __all__ = [
     "providers",
     "reroute",
     "retry_joins",
+    "tool_fees",
 ]

@@ -19,6 +19,8 @@ from tollkeeper.domain import (
     Mount,
     OtherHosts,
     Policy,
+    Price,
+    Prices,
     Provider,
     Rule,
     Window,
@@ -107,8 +109,9 @@ def _provider(name: str, entry: ProviderEntry, folder: Path) -> Provider:
         key=_key(entry.key, folder),
         connect_to=entry.connect_to,
         trust=_path(entry.trust, folder),
-        prices={glob: _price(price) for glob, price in (entry.prices or {}).items()},
+        prices={glob: _prices(price) for glob, price in (entry.prices or {}).items()},
         mounts=mounts,
+        default_tier=entry.service_tier,
     )
 
 
@@ -116,8 +119,13 @@ def _key(entry: KeyEntry | None, folder: Path) -> KeySource | None:
     return KeySource(env=entry.env, file=_path(entry.file, folder)) if entry else None
 
 
-def _price(entry: PriceEntry) -> Mapping[str, int]:
-    return {key: nano for key, nano in entry if nano is not None}
+def _prices(entry: PriceEntry | list[PriceEntry]) -> Prices:
+    return tuple(
+        Price(
+            {key: nano for key, nano in one if nano is not None and key != "since"}, one.since or 0
+        )
+        for one in (entry if isinstance(entry, list) else [entry])
+    )
 
 
 def _other_hosts(entry: OtherHostsEntry) -> OtherHosts:

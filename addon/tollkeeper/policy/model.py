@@ -18,6 +18,7 @@ from tollkeeper.policy.values import (
     AgentEntry,
     AtLeastOne,
     Count,
+    Date,
     Duration,
     Env,
     Glob,
@@ -62,6 +63,23 @@ class PriceEntry(Strict):
     """USD per thousand searches."""
     requests: Usd | None = None
     """USD per thousand requests."""
+    cache_read_audio: Usd | None = None
+    since: Date | None = None
+    """The first day on which it holds, in UTC; until the next of its list begins."""
+
+
+type PriceEntries = Annotated[
+    Annotated[PriceEntry, Tag("map")]
+    | Annotated[list[PriceEntry], Field(min_length=1, max_length=100), Tag("list")],
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={
+            "what": "a price like {input: 1.10, output: 4.40}, or a list of dated ones"
+        },
+    ),
+]
 
 
 class ProviderEntry(Strict):
@@ -79,8 +97,10 @@ class ProviderEntry(Strict):
     """Only the address changes: name, SNI and certificate check stay."""
     trust: Text | None = None
     """A PEM file with an extra trust root for this provider, relative to the policy's folder."""
-    prices: dict[Glob, PriceEntry] | None = None
+    prices: dict[Glob, PriceEntries] | None = None
     """By model or glob of models; they come before the catalogue's."""
+    service_tier: Text | None = None
+    """What the account's settings give a call that names no tier; unsaid: the standard tier."""
 
 
 class OtherHostsEntry(Strict):

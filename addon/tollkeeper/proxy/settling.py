@@ -59,10 +59,22 @@ def settlement(
         return Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=status)
     whole = answer.meter.done and not cut and usage is not None
     if whole and usage is not None and usage.output_tokens is not None:
-        cost = sheet.cost_nano_usd(usage, call) if sheet else None
-        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status)
+        return replace(priced(usage, call, decision, sheet), status=status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
     return replace(estimated(call, decision, sheet, answer, status), outcome=outcome)
+
+
+def priced(usage: Usage, call: Call, decision: Decision, sheet: PriceSheet | None) -> Settlement:
+    """What a whole answer's usage costs; with a part of unknown price never below the reservation."""
+    if sheet is None:
+        return Settlement(Outcome.COMPLETE, Basis.MEASURED, None, usage)
+    cost = sheet.cost_nano_usd(usage, call)
+    missing = sheet.missing(usage, call)
+    if not missing:
+        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage)
+    note = f"no price is known for {', '.join(missing)}"
+    cost = max(cost, decision.reserve_nano_usd)
+    return Settlement(Outcome.COMPLETE, Basis.RESERVED, cost, usage, note=note)
 
 
 def had_left(flow: http.HTTPFlow) -> bool:

@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.wire import usage as figures
+from tollkeeper.wire.served import Served
 from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
 
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
@@ -64,11 +65,13 @@ class _Reading:
         self._raw: dict[str, Any] = {}
         self._model: str | None = None
         self._tier: str | None = None
+        self._served = Served(dialect)
         self.seen_tokens = 0
         self.done = False
 
     def event(self, data: bytes) -> None:
         """One event's payload."""
+        self._served.event(data)
         if _USAGE.search(data):
             if self._dialect in (Dialect.ANTHROPIC, Dialect.GEMINI):
                 self._absorb(_parsed(data))
@@ -120,16 +123,14 @@ class _Reading:
         for outer in ("message", "response"):
             if isinstance(answer.get(outer), dict) and "usage" not in answer:
                 answer = answer[outer]
+        self._served.answer(answer)
         usage = _usage_in(answer)
         if usage:
             self._merge(usage)
         model = answer.get("model", answer.get("modelVersion"))
         if isinstance(model, str) and model:
             self._model = model
-        for said in (usage or {}).get("service_tier"), answer.get("service_tier"):
-            if isinstance(said, str) and said:
-                self._tier = said
-                break
+        self._tier = figures.tier_in(usage or {}, answer) or self._tier
 
     def _merge(self, usage: Mapping[str, Any]) -> None:
         """Figures only ever grow during an answer; a later 0 takes nothing back."""
@@ -146,7 +147,8 @@ class _Reading:
             self._absorb(_parsed(self._last))
             self._last = None
         if not self._raw:
-            return None
+            uses = self._served.uses()
+            return Usage(server_tools=uses) if uses else None
         match self._dialect:
             case Dialect.OPENAI_CHAT:
                 read = figures.openai_chat(self._raw, self._provider)
@@ -156,7 +158,7 @@ class _Reading:
                 read = figures.anthropic(self._raw)
             case Dialect.GEMINI:
                 read = figures.gemini(self._raw)
-        return figures.named(read, self._model, self._tier)
+        return figures.named(read, self._model, self._tier, self._served)
 
 
 def _usage_in(answer: Mapping[str, Any]) -> dict[str, Any] | None:
