@@ -345,3 +345,10 @@ def test_what_has_no_price_is_named() -> None:
 
     assert sheet.missing(usage) == ("audio_input", "file_search", "web_search")
     assert flat_sheet(web_searches=1).missing(Usage(1, 1, web_searches=1)) == ()
+
+
+def test_a_tier_without_a_price_is_missing_unless_it_is_never_dearer() -> None:
+    told = [replace(MILLION, service_tier=tier) for tier in ("ultrafast", "batch", "standard")]
+
+    assert [two_tiers().missing(usage) for usage in told] == [("service tier ultrafast",), (), ()]
+    assert two_tiers("ultrafast").missing(MILLION) == ("service tier ultrafast",)

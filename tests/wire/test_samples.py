@@ -49,6 +49,12 @@ def answer_of(folder: Path, case: dict[str, Any]) -> tuple[bytes, str]:
     raise AssertionError(case["name"])
 
 
+def usage_of(case: dict[str, Any]) -> Usage:
+    """The usage that a case expects; YAML has no tuples."""
+    uses = tuple((tool, count) for tool, count in case["usage"].get("server_tools", ()))
+    return Usage(**case["usage"] | {"server_tools": uses})
+
+
 def chunks_of(data: bytes, cuts: list[int]) -> list[bytes]:
     borders = sorted({min(cut, len(data)) for cut in cuts} | {0, len(data)})
     return [data[a:b] for a, b in pairwise(borders)]
@@ -88,7 +94,7 @@ def test_an_answers_usage_is_read_whole(folder: Path, case: dict[str, Any]) -> N
     passed = meter.feed(data) + meter.finish()
 
     assert passed == data
-    assert meter.usage == Usage(**case["usage"])
+    assert meter.usage == usage_of(case)
     assert meter.done is case.get("done", True)
 
 
@@ -130,4 +136,4 @@ def test_one_byte_at_a_time_gives_the_same_usage(folder: Path, case: dict[str, A
         meter.feed(data[i : i + 1])
     meter.finish()
 
-    assert meter.usage == Usage(**case["usage"])
+    assert meter.usage == usage_of(case)

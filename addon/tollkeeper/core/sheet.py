@@ -18,14 +18,23 @@ UNLIMITED_TOKENS: Final = 1 << 40
 """What can be afforded of something that costs nothing; larger than any context window."""
 
 _PLAIN_TIERS: Final = frozenset(
-    {"default", STANDARD, "standard_only", "standard_speed", "on_demand", "scale", "unspecified"}
+    {
+        "default",
+        STANDARD,
+        "standard_only",
+        "standard_speed",
+        "priority_capacity",
+        "on_demand",
+        "scale",
+        "unspecified",
+    }  # fmt: skip
 )
 """What providers call tiers that are billed at list price, or by capacity paid in advance.
 
 Source: https://platform.openai.com/docs/api-reference/chat/create (default, scale),
 https://docs.anthropic.com/en/api/service-tiers (standard, standard_only),
-https://console.groq.com/docs/service-tiers (on_demand); ``standard_speed`` is our word for an
-answer of Anthropic's that names its speed, which a mere ``standard`` says nothing about
+https://console.groq.com/docs/service-tiers (on_demand); ``standard_speed`` and ``priority_capacity``
+are our words for what Anthropic's answers name (``wire/usage.py``)
 """
 
 _CHEAPER_TIERS: Final = frozenset({"flex", "batch"})
@@ -145,6 +154,8 @@ class PriceSheet:
             "image_output": usage.image_output_tokens,
         }
         found = [name for name in sorted(self.unpriced) if counts[name]]
+        tier = usage.service_tier or self.asked_tier
+        found += [f"service tier {tier}"] if not self.prices_tier(tier) else []
         tools = dict(usage.server_tools) | ({"web_search": 1} if usage.web_searches else {})
         if self.tariff[STANDARD][0][1].web_searches:
             tools.pop("web_search", None)

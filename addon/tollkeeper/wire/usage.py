@@ -273,13 +273,16 @@ def _of_kind(usage: Mapping[str, Any], kind: str, key: str) -> int:
 def tier_in(usage: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
     """The service tier that an answer names.
 
-    Anthropic's speed has a price, its tiers have none: a speed that is named comes first.
-    Source: https://platform.claude.com/docs/build-with-claude/fast-mode (``usage.speed``),
+    Anthropic's speed has a price, its tiers have none: a speed that is named comes first, and its
+    priority tier, which stands in the usage, is capacity bought in advance.
+    Source: https://docs.anthropic.com/en/api/service-tiers, https://platform.claude.com/docs/build-with-claude/fast-mode (``usage.speed``),
     https://ai.google.dev/gemini-api/docs/priority-inference (``serviceTier``)
     """
     speed = usage.get("speed")
     if speed in ("fast", "standard"):
         return "fast" if speed == "fast" else "standard_speed"
+    if usage.get("service_tier") == "priority":
+        return "priority_capacity"
     for holder, key in (
         (usage, "service_tier"),
         (usage, "serviceTier"),
