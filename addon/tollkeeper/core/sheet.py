@@ -27,7 +27,7 @@ _PLAIN_TIERS: Final = frozenset(
         "on_demand",
         "scale",
         "unspecified",
-    }  # fmt: skip
+    }
 )
 """What providers call tiers that are billed at list price, or by capacity paid in advance.
 
