@@ -67,6 +67,20 @@ def test_cut_stream_is_estimated_and_never_below_what_was_seen(house: House) -> 
     assert 2 * 600 <= row["cost_nano_usd"] <= row["worst_nano_usd"]
 
 
+def test_cut_answer_that_never_named_its_tier_is_estimated_at_the_dearest(house: House) -> None:
+    plain = streamed(house, WORD, cut=True)
+    flow = house.judged(body=STREAM | {"service_tier": "auto"})
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"", content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    flow.response.stream(WORD)
+    asyncio.run(house.enforcer.error(flow))
+
+    row = house.calls()[-1]
+
+    assert plain["cost_nano_usd"] < row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
 def test_stream_that_ends_without_its_end_is_cut(house: House) -> None:
     row = streamed(house, WORD, cut=False)
 

@@ -105,8 +105,22 @@ def estimated(
         input_tokens=seen.input_tokens or decision.bound_input_tokens,
         output_tokens=min(output, max(decision.bound_output_tokens, seen.output_tokens or 0)),
     )
-    cost = sheet.cost_nano_usd(usage, call) if sheet else None
+    cost = _unfinished(usage, seen, call, sheet) if sheet else None
     return Settlement(Outcome.CUT, Basis.ESTIMATED, cost, usage, status)
+
+
+def _unfinished(usage: Usage, seen: Usage, call: Call, sheet: PriceSheet) -> int:
+    """What a usage that was partly counted by us costs.
+
+    Where the provider did not say what came of the input, it may have been written to a cache, and
+    the call served in the dearest tier that it asks for: then every token counts at its dearest.
+    """
+    cost = sheet.cost_nano_usd(usage, call)
+    if seen.input_tokens is not None:
+        return cost
+    counted = replace(call, choices=1, extra_output_tokens=0)
+    most = sheet.worst_cost_nano_usd(usage.input_tokens or 0, usage.output_tokens or 0, counted)
+    return max(cost, most)
 
 
 def reserved(decision: Decision, sheet: PriceSheet | None, status: int | None) -> Settlement:

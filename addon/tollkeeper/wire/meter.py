@@ -30,6 +30,7 @@ _DELTA: Final = re.compile(rb'"delta"\s*:\s*(?!\{\s*\}|null)')
 _FINISHED: Final = re.compile(rb'"finishReason"\s*:\s*"')
 _ENDS: Final = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
 _STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
+_AT_END: Final = re.compile(rb'"type"\s*:\s*"message_delta"')
 _STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
 
 
@@ -66,6 +67,7 @@ class _Reading:
         self._model: str | None = None
         self._tier: str | None = None
         self._served = Served(dialect)
+        self._told_at_end = False
         self.seen_tokens = 0
         self.done = False
 
@@ -75,6 +77,7 @@ class _Reading:
         if _USAGE.search(data):
             if self._dialect in (Dialect.ANTHROPIC, Dialect.GEMINI):
                 self._absorb(_parsed(data))
+                self._told_at_end = self._told_at_end or _AT_END.search(data) is not None
             else:
                 self._last = data
                 self.done = self.done or _NO_CHOICES.search(data) is not None
@@ -93,7 +96,7 @@ class _Reading:
                 if _DELTA.search(data) or _STARTED.search(data):
                     self._count(data, 0)
                 elif _STOP.search(data):
-                    self.done = True
+                    self.done = self._told_at_end  # the first event's usage is not what it came to
             case Dialect.GEMINI:
                 self._count(data, 0)
                 if _FINISHED.search(data) and self._raw:
