@@ -136,6 +136,8 @@ class Call:
         turns: The conversation in order; empty when the dialect has none.
         opaque_input: What of the input is not in the bytes (``previous_response_id`` …), or None.
             The input bound is then the model's context window.
+        unsized_parts: How many documents, videos and files of unknown size there are, where
+            nothing else makes the input opaque.
         stored: The first member that names an object which the provider keeps (a file, a response),
             or None.
         max_output_tokens: The limit that the call names for one choice, or None.
@@ -160,6 +162,7 @@ class Call:
     head_bound_tokens: int = 0
     turns: tuple[Turn, ...] = ()
     opaque_input: str | None = None
+    unsized_parts: int = 0
     stored: str | None = None
     max_output_tokens: int | None = None
     choices: int = 1
@@ -221,6 +224,8 @@ class Limits:
         key: ``injected``, ``own`` or ``either``.
         scope: ``full`` or ``read-only`` (free endpoints only).
         clamp: True lets the output limit shrink to what the budget still holds.
+        unsized_input_tokens: What a document, video or file of unknown size counts, instead of the
+            whole context window.
         server_tools_nano_usd: Reserved on top of a call that offers server-side tools; None refuses
             them under a budget.
     """
@@ -242,6 +247,7 @@ class Limits:
     key: str | None = None
     scope: str | None = None
     server_tools_nano_usd: int | None = None
+    unsized_input_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

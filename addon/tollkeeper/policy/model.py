@@ -190,6 +190,9 @@ class LimitsEntry(Strict):
     server_tools_usd: Usd | None = None
     """Set aside for each call that offers tools which the provider runs and bills (web search …);
     without it such calls are refused under a budget."""
+    unsized_input_tokens: AtLeastOne | None = None
+    """What each document, video or file counts whose size a call does not show; unsaid: the model's
+    whole context window. More is an overrun."""
 
 
 class KeyedLimitsEntry(LimitsEntry):

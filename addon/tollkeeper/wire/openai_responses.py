@@ -77,6 +77,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=head_tokens + hidden,
         turns=turns,
         opaque_input=tally.opaque,
+        unsized_parts=tally.unsized_parts,
         max_output_tokens=fields.count(body, "max_output_tokens"),
         features=frozenset(tally.features),
         service_tier=fields.text(body, "service_tier"),
@@ -213,6 +214,8 @@ def _content(content: Any, tally: bound.Tally) -> None:
                 image_url(part.get("image_url"), tally)
             case "input_audio":
                 tally.features.add("audio_in")
+            case "input_file":
+                tally.file("input_file content", part.get("file_data"))
             case None if "stdout" in part:
                 tally.text(part["stdout"])
             case kind:
