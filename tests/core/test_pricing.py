@@ -6,6 +6,7 @@ import pytest
 from genai_prices.data import providers as catalogue_providers
 
 from core.judging import NOW, SECOND, USD, make_call, make_policy
+from tollkeeper import facts
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Price, Provider, Usage
 
@@ -141,3 +142,16 @@ def test_owners_price_of_a_search_comes_before_the_tables() -> None:
 
     assert sheet is not None
     assert sheet.cost_nano_usd(Usage(0, 0, web_searches=3)) == 6 * USD // 1000
+
+
+def test_a_regions_newer_models_cost_a_tenth_more_and_searches_do_not() -> None:
+    book = PriceBook(make_policy(providers=facts.providers()))
+
+    def cost(provider: str, model: str) -> int:
+        sheet = book.sheet(provider, model, NOW)
+        assert sheet is not None
+        usage = Usage(10_000, 1_000, cache_read_input_tokens=4_000, web_searches=1)
+        return sheet.cost_nano_usd(usage) - 10 * USD // 1000
+
+    assert cost("openai-regional", "gpt-5.4") * 10 == cost("openai", "gpt-5.4") * 11
+    assert cost("openai-regional", "gpt-5") == cost("openai", "gpt-5")

@@ -20,3 +20,9 @@ def test_every_provider_of_the_table_is_known() -> None:
     for name in ("openai", "anthropic", "google", "xai", "perplexity"):
         assert name in facts.providers()
         assert facts.tool_fees(name, "sonar")
+
+
+def test_a_region_is_dearer_for_newer_models_alone() -> None:
+    assert facts.region_percent("openai-regional", "gpt-6.1-sol") == 110
+    assert facts.region_percent("openai-regional", "gpt-5.2") == 100
+    assert facts.region_percent("openai", "gpt-6.1-sol") == 100

@@ -76,7 +76,8 @@ def _compile(
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
         return None
-    now, *later = (_with_request(tariff, fees.get("request", 0)) for tariff in tariffs)
+    percent = facts.region_percent(provider.name, model)
+    now, *later = (_as_billed(tariff, fees.get("request", 0), percent) for tariff in tariffs)
     coming = tuple(one for one in later if one != now)
     return PriceSheet(
         entry.source, window, most, now, coming, asked, entry.elective,
@@ -102,12 +103,21 @@ def _routed(provider: Provider, model: str) -> str:
     return next((model.removesuffix(end) for end in _ROUTES if model.endswith(end)), model)
 
 
-def _with_request(tariff: Tariff, fee: int) -> Tariff:
-    """A tariff with a fee for each request, where it has none."""
+def _as_billed(tariff: Tariff, request_fee: int, percent: int) -> Tariff:
+    """A tariff with a fee for each request, where it has none, and a region's price of tokens."""
+
+    def billed(rates: Rates) -> Rates:
+        tokens = {
+            name: -(-rate * percent // 100)
+            for name, rate in rates._asdict().items()
+            if rate is not None and name not in ("web_searches", "requests")
+        }
+        return rates._replace(**tokens, requests=rates.requests or request_fee)
+
+    if percent == 100 and not request_fee:
+        return tariff
     return {
-        tier: tuple(
-            (start, rates._replace(requests=rates.requests or fee)) for start, rates in rows
-        )
+        tier: tuple((start, billed(rates)) for start, rates in rows)
         for tier, rows in tariff.items()
     }
 

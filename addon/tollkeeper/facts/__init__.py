@@ -21,7 +21,7 @@ from tollkeeper.facts.clients import (
     retry_joins,
 )
 from tollkeeper.facts.endpoints import EndpointFact, endpoint, endpoints, mount_of, reroute
-from tollkeeper.facts.fees import tool_fees
+from tollkeeper.facts.fees import region_percent, tool_fees
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -56,6 +56,7 @@ __all__ = [
     "patience_seconds",
     "provider_for_host",
     "providers",
+    "region_percent",
     "reroute",
     "retry_joins",
     "tool_fees",

@@ -1,4 +1,4 @@
-"""What providers bill for each use of a tool of their own (``fees.yaml``)."""
+"""What providers bill beside the list price of tokens: their own tools' uses, regions (``fees.yaml``)."""
 
 from __future__ import annotations
 
@@ -32,3 +32,18 @@ def tool_fees(provider: str, model: str) -> Mapping[str, int]:
             nano = int(Decimal(str(row["usd_per_thousand"])) * NANO_PER_USD)
             found.setdefault(row["tool"], nano)
     return found
+
+
+@lru_cache(maxsize=4096)
+def region_percent(provider: str, model: str) -> int:
+    """What a model's tokens cost at this provider, in percent of the list price.
+
+    Args:
+        provider: A name of ``providers()`` that stands for a region.
+        model: As the provider names it.
+    """
+    name = model.lower().removeprefix("ft:")
+    for row in read_table("fees")["regions"]:
+        if row["provider"] == provider and any(fnmatchcase(name, glob) for glob in row["models"]):
+            return int(row["percent"])
+    return 100

@@ -71,7 +71,9 @@ def priced(usage: Usage, call: Call, decision: Decision, sheet: PriceSheet | Non
     cost = sheet.cost_nano_usd(usage, call)
     missing = sheet.missing(usage, call)
     if not missing:
-        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage)
+        told = f"the usage names {', '.join(usage.unknown)}, which is not priced"
+        note = told[:500] if usage.unknown else ""
+        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, note=note)
     note = f"no price is known for {', '.join(missing)}"
     cost = max(cost, decision.reserve_nano_usd)
     return Settlement(Outcome.COMPLETE, Basis.RESERVED, cost, usage, note=note)
