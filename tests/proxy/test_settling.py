@@ -147,6 +147,29 @@ def test_a_use_of_unknown_price_books_the_whole_reservation(house: House) -> Non
     assert row["cost_nano_usd"] == row["worst_nano_usd"]
 
 
+def test_searches_beyond_the_allowance_are_booked_in_full_as_an_overrun(house: House) -> None:
+    house.govern_by({"ceilings": {"server_tools_usd": 0.005}})
+    asked = {
+        "model": "gpt-4.1",
+        "input": "tides?",
+        "max_output_tokens": 16,
+        "tools": [{"type": "web_search"}],
+    }
+    searches = [{"type": "web_search_call", "id": f"ws_{n}"} for n in range(3)]
+    usage = {"input_tokens": 9, "output_tokens": 5}
+    answer = {"id": "r", "object": "response", "output": searches, "usage": usage}
+
+    row = buffered(house, answered(answer), path="/v1/responses", body=asked)
+
+    assert (row["outcome"], row["basis"]) == ("complete", "measured")
+    assert row["cost_nano_usd"] == 3 * 10_000_000 + 9 * 2_000 + 5 * 8_000
+    assert row["cost_nano_usd"] > row["worst_nano_usd"] > 5_000_000
+    ledger = house.ledger()
+    [told] = [one["data"] for one in ledger.audit(limit=100) if one["kind"] == "settled"]
+    ledger.close()
+    assert told["overrun_nano_usd"] == row["cost_nano_usd"] - row["worst_nano_usd"]
+
+
 def test_nothing_sent_is_settled_as_nothing() -> None:
     assert settling.NOT_SENT.outcome is Outcome.NOT_SENT
     assert settling.NOT_SENT.basis is Basis.MEASURED
