@@ -8,6 +8,7 @@ from core.judging import (
     DAY,
     EXPECTED_ACCOUNT_DAY,
     NOW,
+    PROVIDERS,
     PURSE,
     SECOND,
     WORST_OF_CALL,
@@ -106,6 +107,9 @@ def test_service_tier_without_a_price_is_refused_under_a_budget() -> None:
     assert "service tier ultrafast" in first(judge(call, policy_for(PURSE)))
     assert judge(call).effect is Effect.ALLOW
     assert judge(replace(call, service_tier="flex"), policy_for(PURSE)).effect is Effect.ALLOW
+    odd = {"openai": replace(PROVIDERS["openai"], default_tier="nightly")}
+    unsaid = judge(replace(call, service_tier=None), replace(policy_for(PURSE), providers=odd))
+    assert "service tier nightly" in first(unsaid)
 
 
 def test_server_tools_need_an_amount_set_aside_under_a_budget() -> None:

@@ -170,6 +170,20 @@ def test_searches_beyond_the_allowance_are_booked_in_full_as_an_overrun(house: H
     assert told["overrun_nano_usd"] == row["cost_nano_usd"] - row["worst_nano_usd"]
 
 
+def test_cut_answer_of_a_call_with_tools_of_the_providers_is_booked_whole(house: House) -> None:
+    house.govern_by({"ceilings": {"server_tools_usd": 0.005}})
+    flow = house.judged(body=STREAM | {"web_search_options": {}})
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"", content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    flow.response.stream(WORD)
+
+    asyncio.run(house.enforcer.error(flow))
+
+    row = house.calls()[-1]
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
+
+
 def test_nothing_sent_is_settled_as_nothing() -> None:
     assert settling.NOT_SENT.outcome is Outcome.NOT_SENT
     assert settling.NOT_SENT.basis is Basis.MEASURED

@@ -140,7 +140,7 @@ def price_reasons(
         if not sheet.prices_tier(call.service_tier):
             yield over.denies(
                 key,
-                f"No price is known for service tier {listed([call.service_tier or ''])} of this "
+                f"No price is known for service tier {listed([call.service_tier or sheet.asked_tier or ''])} of this "
                 "model, and a budget stands over this call; ask for the standard tier.",
             )
         for kind in sorted(_MEDIA.keys() & call.features):

@@ -93,12 +93,13 @@ def estimated(
 ) -> Settlement:
     """From what was seen: never below what the provider reported or the client received.
 
-    Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen,
-    nothing that was seen bounds what it may bill, so the reservation is booked whole.
+    Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen or
+    the provider runs tools of its own, nothing that was seen bounds what it may bill, so the
+    reservation is booked whole.
     """
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
-    if answer.broken or hidden:
+    if answer.broken or hidden or call.server_tools:
         return reserved(decision, sheet, status)
     seen = answer.usage or Usage()
     output = max(seen.output_tokens or 0, answer.meter.seen_output_tokens_bound)
