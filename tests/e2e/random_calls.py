@@ -86,9 +86,9 @@ def bill(usage: Usage, tier: str) -> int:
 
 
 def image() -> str:
-    """A PNG of 8 by 8 pixels in base64."""
-    head = struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)
-    rows = zlib.compress(b"\0" * (8 * 25))
+    """A PNG in base64 that says it has 2000 by 2000 pixels: the simulator bills all images as large."""
+    head = struct.pack(">IIBBBBB", 2000, 2000, 8, 2, 0, 0, 0)
+    rows = zlib.compress(b"\0" * 200)
     chunks = ((b"IHDR", head), (b"IDAT", rows), (b"IEND", b""))
     data = b"".join(
         struct.pack(">I", len(d)) + k + d + struct.pack(">I", zlib.crc32(k + d)) for k, d in chunks
