@@ -158,6 +158,8 @@ class Call:
         turns: The conversation in order; empty when the dialect has none.
         opaque_input: What of the input is not in the bytes (``previous_response_id`` …), or None.
             The input bound is then the model's context window.
+        unsized_parts: How many documents, videos and files of unknown size there are, where
+            nothing else makes the input opaque.
         stored: The first member that names an object which the provider keeps (a file, a response),
             or None.
         max_output_tokens: The limit that the call names for one choice, or None.
@@ -165,8 +167,9 @@ class Call:
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
         features: What changes a price or needs leave: ``vision``, ``audio_in``, ``audio_out``,
             ``image_out``, ``cache_write_5m``, ``cache_write_1h``, ``reasoning``, ``background``,
-            ``inference_geo``, ``credits`` (may be paid with credits bought on top of a plan); and
-            what the request cannot bear: ``no_output_limit``, ``no_usage_event``, ``fixed_model``.
+            ``inference_geo``, ``web_search_preview``, ``memory_…`` (of a code interpreter),
+            ``credits`` (may be paid with credits bought on top of a plan); and what the request
+            cannot bear: ``no_output_limit``, ``no_usage_event``, ``fixed_model``.
         tools_offered: Names of the client's own tools, in order.
         server_tools: Tools that the provider runs and bills itself (``web_search`` …).
         unknown_parameters: Top-level keys that the dialect does not know (``strict``).
@@ -192,6 +195,7 @@ class Call:
     head_bound_tokens: int = 0
     turns: tuple[Turn, ...] = ()
     opaque_input: str | None = None
+    unsized_parts: int = 0
     stored: str | None = None
     max_output_tokens: int | None = None
     choices: int = 1
@@ -219,7 +223,11 @@ class Usage:
 
     Attributes:
         unknown: Usage keys that the dialect does not know: a reason to look, never dropped.
-        service_tier: The tier that the provider says it used.
+        service_tier: The tier that the provider says it used; ``fast`` and ``standard_speed`` where
+            it names a speed.
+        cache_read_audio_input_tokens: What of the cache reads is audio.
+        server_tools: Uses of tools that the provider runs and bills each time, by name.
+        inference_geo: Where the provider says it ran, where that has a price.
         audio_milliseconds: Of input, where a provider bills by the hour of it.
         characters: Of input, where a provider bills by them.
         images: Made.
@@ -248,6 +256,9 @@ class Usage:
     pages: int = 0
     search_units: int = 0
     provider_cost_nano_usd: int | None = None
+    cache_read_audio_input_tokens: int = 0
+    server_tools: tuple[tuple[str, int], ...] = ()
+    inference_geo: str | None = None
 
 
 # ------------------------------------------------------------------------------------- limits
@@ -263,6 +274,8 @@ class Limits:
         key: ``injected``, ``own`` or ``either``.
         scope: ``full`` or ``read-only`` (free endpoints only).
         clamp: True lets the output limit shrink to what the budget still holds.
+        unsized_input_tokens: What a document, video or file of unknown size counts, instead of the
+            whole context window.
         server_tools_nano_usd: Reserved on top of a call that offers server-side tools; None refuses
             them under a budget.
     """
@@ -284,6 +297,7 @@ class Limits:
     key: str | None = None
     scope: str | None = None
     server_tools_nano_usd: int | None = None
+    unsized_input_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -458,6 +472,23 @@ class Mount:
 
 
 @dataclass(frozen=True, slots=True)
+class Price:
+    """A price of the owner's for one model.
+
+    Attributes:
+        rates: USD per million tokens as nano-USD per million, by ``core.pricing.PRICE_KEYS``.
+        from_ns: In force from here on; 0 for ever.
+    """
+
+    rates: Mapping[str, int]
+    from_ns: int = 0
+
+
+type Prices = tuple[Price, ...]
+"""What one model costs, by date; the youngest that has begun is in force."""
+
+
+@dataclass(frozen=True, slots=True)
 class Provider:
     """A governed provider: built in (``facts/hosts.yaml``), changed or added by the policy.
 
@@ -469,7 +500,8 @@ class Provider:
         catalogue: Its id in genai-prices, or None.
         connect_to: ``(address, port)`` to dial instead; name, SNI and certificate check stay.
         trust: A PEM file with an extra trust root for this provider.
-        prices: The owner's own, USD per million tokens as nano-USD per million, by model glob.
+        prices: The owner's own, by model glob.
+        default_tier: The service tier that the account's settings give a call that names none.
         mounts: Where its dialects stand, first match wins; empty means where ``api`` usually does.
         billing: ``flat`` when calls with a plan's credential (``facts/plans.yaml``) are paid by it.
         counts: Whether their notional cost counts on budgets all the same.
@@ -484,11 +516,12 @@ class Provider:
     key: KeySource | None = None
     connect_to: tuple[str, int] | None = None
     trust: str | None = None
-    prices: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    prices: Mapping[str, Prices] = field(default_factory=dict)
     mounts: tuple[Mount, ...] = ()
     billing: str = "metered"
     counts: bool = True
     deployments: Mapping[str, str] = field(default_factory=dict)
+    default_tier: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from tollkeeper.domain import (
     Limits,
     Mode,
     Policy,
+    Price,
     Principal,
     Provider,
     Rule,
@@ -73,7 +74,7 @@ PROVIDERS = {
         "corp",
         ("llm.corp.example",),
         "openai",
-        prices={"*": {"input": 1 * USD, "output": 4 * USD}},
+        prices={"*": (Price({"input": 1 * USD, "output": 4 * USD}),)},
     ),
 }
 

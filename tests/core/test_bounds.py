@@ -35,6 +35,19 @@ def test_input_that_is_not_in_the_bytes_is_bound_by_the_context_window() -> None
     assert input_bound(call, None, ("c", 5)) is None
 
 
+def test_a_part_of_unknown_size_counts_what_the_policy_says_and_never_more_than_the_window() -> (
+    None
+):
+    call = replace(CALL, opaque_input="document", unsized_parts=2)
+    sheet = replace(flat_sheet(), context_window=128_000)
+
+    assert input_bound(call, sheet, None, 5_000) == 1700 + 2 * 5_000
+    assert input_bound(call, flat_sheet(), None, 5_000) == 1700 + 2 * 5_000
+    assert input_bound(call, sheet, None, 100_000) == 128_000
+    assert input_bound(call, sheet, None, None) == 128_000
+    assert input_bound(replace(call, unsized_parts=0), sheet, None, 5_000) == 128_000
+
+
 def test_free_calls_have_no_tokens() -> None:
     assert bounds_of(replace(CALL, metered=False), None, 10, None) == Bounds(0, 0)
 

@@ -8,6 +8,7 @@ from core.judging import (
     DAY,
     EXPECTED_ACCOUNT_DAY,
     NOW,
+    PROVIDERS,
     PURSE,
     SECOND,
     WORST_OF_CALL,
@@ -90,12 +91,25 @@ def test_unknown_price_is_refused_under_a_budget_and_passes_as_unknown_without()
     assert allowed.price_source is None
 
 
+def test_audio_is_refused_under_a_budget_where_only_text_has_a_price() -> None:
+    heard = frozenset({"audio_in"})
+    old = make_call(provider="openai", model="gpt-4o-audio-preview", features=heard)
+    new = replace(old, model="gpt-audio")
+
+    assert "No price is known for audio input" in first(judge(old, policy_for(PURSE)))
+    assert judge(old).effect is Effect.ALLOW
+    assert [one.code for one in judge(new, policy_for(PURSE)).reasons] == [Code.BUDGET_EXHAUSTED]
+
+
 def test_service_tier_without_a_price_is_refused_under_a_budget() -> None:
     call = make_call(provider="openai", model="gpt-5", service_tier="ultrafast")
 
     assert "service tier ultrafast" in first(judge(call, policy_for(PURSE)))
     assert judge(call).effect is Effect.ALLOW
     assert judge(replace(call, service_tier="flex"), policy_for(PURSE)).effect is Effect.ALLOW
+    odd = {"openai": replace(PROVIDERS["openai"], default_tier="nightly")}
+    unsaid = judge(replace(call, service_tier=None), replace(policy_for(PURSE), providers=odd))
+    assert "service tier nightly" in first(unsaid)
 
 
 def test_server_tools_need_an_amount_set_aside_under_a_budget() -> None:

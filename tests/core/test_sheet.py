@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from core.judging import USD, flat_sheet, make_call
 from tollkeeper.core.sheet import STANDARD, UNLIMITED_TOKENS, PriceSheet, Rates, Tariff
-from tollkeeper.domain import Dialect, Usage
+from tollkeeper.domain import Call, Dialect, Usage
 
 DEARER = Rates(*(7 * USD,) * 10)
 FEATURES = ("vision", "audio_in", "audio_out", "cache_write_5m", "cache_write_1h", "inference_geo")
@@ -288,3 +288,69 @@ def test_affordable_output_is_the_most_that_fits(data: st.DataObject) -> None:
     assert most == 0 or worst(most) <= left
     unlimited = most >= UNLIMITED_TOKENS // 8
     assert worst(most + 1) > left or unlimited
+
+
+def test_cached_audio_has_a_rate_of_its_own_where_one_is_known() -> None:
+    sheet = flat_sheet(input=100, audio_input=900, cache_read=10, cache_read_audio=50)
+    usage = Usage(
+        input_tokens=1_000_000,
+        audio_input_tokens=600_000,
+        cache_read_input_tokens=500_000,
+        cache_read_audio_input_tokens=400_000,
+    )
+
+    assert sheet.cost_nano_usd(usage) == 30 + 1 + 180 + 20
+
+
+def test_a_speed_is_not_told_by_a_tier_that_is_named_beside_it() -> None:
+    sheet = two_tiers("priority", elective=frozenset({"priority"}))
+
+    told = [replace(MILLION, service_tier=tier) for tier in ("standard", "standard_speed", None)]
+    assert [sheet.cost_nano_usd(usage) // USD for usage in told] == [7, 1, 7]
+
+
+def test_the_region_that_the_answer_names_wins_over_the_one_asked_for() -> None:
+    sheet = flat_sheet(input=USD, output=USD)
+    asked = make_call(features=frozenset({"inference_geo"}))
+
+    def cost(geo: str | None, call: Call) -> int:
+        return sheet.cost_nano_usd(replace(MILLION, inference_geo=geo), call)
+
+    assert cost(None, asked) == cost("us", asked) == cost("us", make_call()) == USD * 11 // 10
+    assert cost("global", asked) == cost("not_available", make_call()) == USD
+
+
+def test_fees_are_added_for_each_use_and_no_region_makes_them_dearer() -> None:
+    sheet = replace(flat_sheet(requests=USD), fees={"web_search": 10 * USD, "x": 2 * USD})
+    usage = Usage(0, 0, server_tools=(("web_search", 3), ("x", 1)), inference_geo="us")
+
+    assert sheet.cost_nano_usd(usage) == (1 + 3 * 10 + 2) * USD // 1000
+    assert sheet.missing(usage) == ()
+
+
+def test_features_of_the_call_choose_the_fee() -> None:
+    fees = {"web_search": USD, "web_search_preview": 3 * USD, "code_interpreter_4g": 5 * USD}
+    sheet = replace(flat_sheet(), fees=fees)
+    usage = Usage(0, 0, server_tools=(("web_search", 1), ("code_interpreter", 1)))
+    call = make_call(features=frozenset({"web_search_preview", "memory_4g"}))
+
+    assert sheet.cost_nano_usd(usage, call) == 8 * USD // 1000
+    assert sheet.missing(usage, call) == ()
+
+
+def test_what_has_no_price_is_named() -> None:
+    sheet = replace(flat_sheet(), unpriced=frozenset({"audio_input", "image_output"}))
+    usage = Usage(
+        1, 1, audio_input_tokens=1, audio_output_tokens=1, web_searches=1,
+        server_tools=(("file_search", 1),),
+    )  # fmt: skip
+
+    assert sheet.missing(usage) == ("audio_input", "file_search", "web_search")
+    assert flat_sheet(web_searches=1).missing(Usage(1, 1, web_searches=1)) == ()
+
+
+def test_a_tier_without_a_price_is_missing_unless_it_is_never_dearer() -> None:
+    told = [replace(MILLION, service_tier=tier) for tier in ("ultrafast", "batch", "standard")]
+
+    assert [two_tiers().missing(usage) for usage in told] == [("service tier ultrafast",), (), ()]
+    assert two_tiers("ultrafast").missing(MILLION) == ("service tier ultrafast",)

@@ -95,6 +95,58 @@ def test_an_image_is_never_billed_more_than_its_bound(
     assert facts.image_bound_tokens(dialect, model, size) >= at_least
 
 
+@pytest.mark.parametrize(
+    ("size", "newer", "older"),
+    [
+        ((256, 256), 177, 165),
+        ((512, 512), 438, 426),
+        ((768, 768), 861, 849),
+        ((1024, 1024), 1446, 1434),
+        ((1280, 720), 1273, 1261),
+        ((1920, 1080), 2768, 1625),
+        ((2560, 1440), 3069, 1657),
+        ((4032, 3024), 4005, 1661),
+    ],
+)
+def test_images_that_were_measured_are_within_their_bounds(
+    size: tuple[int, int], newer: int, older: int
+) -> None:
+    # Source: https://huggingface.co/datasets/JOHNISKING/image-token-cost
+    assert newer <= facts.image_bound_tokens(ANTHROPIC, "claude-opus-5-5", size) <= 5000
+    assert older <= facts.image_bound_tokens(ANTHROPIC, "claude-haiku-4-5", size) <= 1700
+    assert facts.image_bound_tokens(ANTHROPIC, "claude-opus-5-5", size) < newer * 1.2 or (
+        max(size) > 1568
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "tokens"),
+    [
+        ((1024, 1024), 765),
+        ((2048, 4096), 1105),
+        ((512, 512), 765),
+        ((1920, 1080), 1105),
+        ((8000, 100), 1445),
+    ],
+)
+def test_tiles_are_counted_as_openais_examples_do(size: tuple[int, int], tokens: int) -> None:
+    assert facts.image_bound_tokens(CHAT, "gpt-4o", size) == tokens
+
+
+def test_crops_of_gemini_are_counted() -> None:
+    assert facts.image_bound_tokens(GEMINI, "gemini-2.5-flash", (384, 384)) == 258
+    assert facts.image_bound_tokens(GEMINI, "gemini-2.5-flash", (960, 540)) == 258 * 7
+    assert facts.image_bound_tokens(GEMINI, "gemini-2.5-flash", (20_000, 300)) == 12384
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000))
+def test_a_known_size_never_counts_more_than_an_unknown_one(width: int, height: int) -> None:
+    for dialect, model in ((CHAT, "gpt-4o-mini"), (RESPONSES, "gpt-4.1-nano"),
+                           (ANTHROPIC, "claude-opus-5-5"), (GEMINI, "gemini-2.0-flash")):  # fmt: skip
+        known = facts.image_bound_tokens(dialect, model, (width, height))
+        assert 0 < known <= facts.image_bound_tokens(dialect, model)
+
+
 def test_a_small_image_of_known_size_is_bound_by_its_size() -> None:
     assert facts.image_bound_tokens(CHAT, "gpt-6.1-sol", (512, 512)) < 400
     assert facts.image_bound_tokens(CHAT, "gpt-6.1-sol") == 126000

@@ -308,7 +308,10 @@ def test_a_path_with_anything_more_or_otherwise_written_is_unknown(
         assert fact is None, bent
 
 
-PLANS = ("chatgpt", "code_assist")  # paid by the agent's own login, so that there is no key to put in
+PLANS = (
+    "chatgpt",
+    "code_assist",
+)  # paid by the agent's own login, so that there is no key to put in
 BALANCES = ("/(credits|generation)", "/user/balance")
 
 

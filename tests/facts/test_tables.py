@@ -9,15 +9,16 @@ import pytest
 from tollkeeper.facts.tables import read_table
 
 TODAY_AT_MOST = datetime.date(2100, 1, 1)
-TABLES = ("hosts", "endpoints", "clients", "models")
+TABLES = ("hosts", "endpoints", "clients", "models", "fees")
 
 
 def entries(value: Any, place: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every mapping that stands in a list or that carries facts of its own."""
     if isinstance(value, list):
         for number, item in enumerate(value):
-            if isinstance(item, dict) and "limits" in item:
-                yield from entries(item["limits"], f"{place}[{number}]")
+            if isinstance(item, dict) and "providers" in item:
+                rows = item.get("limits", item.get("tools"))
+                yield from entries(rows, f"{place}[{number}]")
             elif isinstance(item, dict):
                 yield f"{place}[{number}]", item
     elif isinstance(value, dict):

@@ -20,6 +20,7 @@ from tollkeeper.domain import (
     Limits,
     Mode,
     Policy,
+    Price,
     Provider,
     Rule,
     Turn,
@@ -33,7 +34,7 @@ PROVIDER = Provider(
     "lab",
     ("lab.example",),
     "openai",
-    prices={"*": {"input": 1 * USD_PER_MILLION, "output": 4 * USD_PER_MILLION}},
+    prices={"*": (Price({"input": 1 * USD_PER_MILLION, "output": 4 * USD_PER_MILLION}),)},
 )
 CALL = Call(
     "lab",

@@ -27,6 +27,7 @@ FULL = Limits(
     key="own",
     scope="read-only",
     server_tools_nano_usd=0,
+    unsized_input_tokens=6,
 )
 
 

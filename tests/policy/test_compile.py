@@ -22,6 +22,7 @@ from tollkeeper.policy.matchers import CallMatch
         ("reasoning", "false", "reasoning", False),
         ("max_input_tokens", "10", "max_input_tokens", 10),
         ("max_output_tokens", "10", "max_output_tokens", 10),
+        ("unsized_input_tokens", "10", "unsized_input_tokens", 10),
         ("strict", "true", "strict", True),
         ("clamp", "true", "clamp", True),
         ("scope", "read-only", "scope", "read-only"),

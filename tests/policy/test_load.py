@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from policy.writing import Load, Problems
-from tollkeeper.domain import Effect, Mode, Window
+from tollkeeper.domain import Effect, Mode, Price, Window
 from tollkeeper.errors import PolicyError
 from tollkeeper.policy.document import MAX_BYTES
 from tollkeeper.policy.load import load
@@ -83,7 +83,9 @@ def test_language_of_the_handbook_loads(load_text: Load) -> None:
     assert policy.agents["atlas"].tools == ("read_file", "search")
     assert policy.teams["research"].budget_nano_usd[Window.MONTH] == 200 * 10**9
     assert policy.members == {"atlas": "research"}
-    assert policy.providers["my-vllm"].prices["*"] == {"input": 10**8, "output": 3 * 10**8}
+    assert policy.providers["my-vllm"].prices["*"] == (
+        Price({"input": 10**8, "output": 3 * 10**8}),
+    )
     assert policy.providers["anthropic"].connect_to == ("127.0.0.1", 8443)
     assert policy.providers["anthropic"].hosts == ("api.anthropic.com",)
     assert policy.aliases["gpt-oss-20b"].limits.max_output_tokens == 8192

@@ -82,6 +82,20 @@ def test_cut_stream_is_estimated_and_never_below_what_was_seen(house: House) -> 
     assert 2 * 600 <= row["cost_nano_usd"] <= row["worst_nano_usd"]
 
 
+def test_cut_answer_that_never_named_its_tier_is_estimated_at_the_dearest(house: House) -> None:
+    plain = streamed(house, WORD, cut=True)
+    flow = house.judged(body=STREAM | {"service_tier": "auto"})
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"", content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    flow.response.stream(WORD)
+    asyncio.run(house.enforcer.error(flow))
+
+    row = house.calls()[-1]
+
+    assert plain["cost_nano_usd"] < row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
 def test_stream_that_ends_without_its_end_is_cut(house: House) -> None:
     row = streamed(house, WORD, cut=False)
 
@@ -174,6 +188,53 @@ def test_the_dearer_of_our_figure_and_the_providers_is_booked_and_told(
     cost, note = settling.reckoned(ours, Usage(provider_cost_nano_usd=theirs), sheet)
 
     assert (cost, bool(note)) == (booked, told)
+
+
+def test_a_use_of_unknown_price_books_the_whole_reservation(house: House) -> None:
+    usage = {"prompt_tokens": 9, "completion_tokens": 5, "num_sources_used": 2}
+    answer = json.dumps({"choices": [], "usage": usage}).encode()
+
+    row = buffered(house, answered(answer))
+
+    assert (row["outcome"], row["basis"]) == ("complete", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"]
+
+
+def test_searches_beyond_the_allowance_are_booked_in_full_as_an_overrun(house: House) -> None:
+    house.govern_by({"ceilings": {"server_tools_usd": 0.005}})
+    asked = {
+        "model": "gpt-4.1",
+        "input": "tides?",
+        "max_output_tokens": 16,
+        "tools": [{"type": "web_search"}],
+    }
+    searches = [{"type": "web_search_call", "id": f"ws_{n}"} for n in range(3)]
+    usage = {"input_tokens": 9, "output_tokens": 5}
+    answer = {"id": "r", "object": "response", "output": searches, "usage": usage}
+
+    row = buffered(house, answered(answer), path="/v1/responses", body=asked)
+
+    assert (row["outcome"], row["basis"]) == ("complete", "measured")
+    assert row["cost_nano_usd"] == 3 * 10_000_000 + 9 * 2_000 + 5 * 8_000
+    assert row["cost_nano_usd"] > row["worst_nano_usd"] > 5_000_000
+    ledger = house.ledger()
+    [told] = [one["data"] for one in ledger.audit(limit=100) if one["kind"] == "settled"]
+    ledger.close()
+    assert told["overrun_nano_usd"] == row["cost_nano_usd"] - row["worst_nano_usd"]
+
+
+def test_cut_answer_of_a_call_with_tools_of_the_providers_is_booked_whole(house: House) -> None:
+    house.govern_by({"ceilings": {"server_tools_usd": 0.005}})
+    flow = house.judged(body=STREAM | {"web_search_options": {}})
+    flow.server_conn.timestamp_tls_setup = time.time()
+    flow.response = answered(b"", content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    flow.response.stream(WORD)
+
+    asyncio.run(house.enforcer.error(flow))
+
+    row = house.calls()[-1]
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
 
 
 def test_nothing_sent_is_settled_as_nothing() -> None:

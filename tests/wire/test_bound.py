@@ -167,3 +167,39 @@ def test_a_long_prompt_is_cut_between_characters() -> None:
 
     assert bound.PROMPT_BYTES - 3 <= len(prompt.encode()) <= bound.PROMPT_BYTES
     assert set(prompt) == {"漢"}
+
+
+PDF = "JVBERi0x" * 10_000
+FILES = {
+    "chat": [{"type": "file", "file": {"filename": "a.pdf", "file_data": PDF}}],
+    "responses": [{"type": "input_file", "filename": "a.pdf", "file_data": PDF}],
+    "messages": [
+        {
+            "type": "document",
+            "source": {"type": "base64", "media_type": "application/pdf", "data": PDF},
+        }
+    ],
+    "gemini": [{"inlineData": {"mimeType": "application/pdf", "data": PDF}}],
+}
+KEPT = {"responses": {"previous_response_id": "r"}, "gemini": {"cachedContent": "c/1"}}
+
+
+def with_parts(parse, kind: str, parts: list[object], **given: object):
+    if kind == "gemini":
+        return parse(kind, contents=[{"role": "user", "parts": parts}], **given)
+    key = "input" if kind == "responses" else "messages"
+    return parse(kind, **{key: [{"role": "user", "content": parts}]}, **given)
+
+
+@pytest.mark.parametrize("kind", FILES)
+def test_a_file_has_no_known_size_and_its_bytes_are_not_text(parse, kind: str) -> None:
+    once, twice = (with_parts(parse, kind, FILES[kind] * count) for count in (1, 2))
+
+    assert once.opaque_input is not None
+    assert (once.unsized_parts, twice.unsized_parts) == (1, 2)
+    assert twice.turns[0].bound_tokens < 1_000
+
+
+@pytest.mark.parametrize("kind", KEPT)
+def test_a_file_beside_what_the_provider_keeps_is_not_all_that_is_hidden(parse, kind: str) -> None:
+    assert with_parts(parse, kind, FILES[kind], **KEPT[kind]).unsized_parts == 0

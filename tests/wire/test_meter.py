@@ -245,6 +245,22 @@ def test_no_bytes_make_a_stream_meter_fail_or_change_them(dialect: Dialect, nois
     assert counting.usage is None or counting.usage.input_tokens is None
 
 
+def test_a_message_whose_end_names_no_usage_is_not_measured_by_its_beginning() -> None:
+    def event(kind: str, **members: object) -> bytes:
+        return b"data: " + json.dumps({"type": kind} | members).encode() + b"\n\n"
+
+    begun = event("message_start", message={"usage": {"input_tokens": 9, "output_tokens": 1}})
+    ends = (event("message_delta", delta={}), event("message_delta", usage={"output_tokens": 5}))
+
+    done = []
+    for end in ends:
+        counting = meter(Dialect.ANTHROPIC)
+        counting.feed(begun + end + event("message_stop"))
+        done.append(counting.done)
+
+    assert done == [False, True]
+
+
 def test_a_json_answer_is_done_when_it_is_whole() -> None:
     body = json.dumps({"model": "gpt-4o", "usage": USAGE}).encode()
     whole, cut = meter(content_type="application/json"), meter(content_type="application/json")

@@ -214,3 +214,20 @@ def test_unknown_parameters_are_named(parse) -> None:
 )
 def test_a_resend_has_the_same_approval_digest(parse, changed) -> None:
     assert parse("responses", **changed).approval_digest == parse("responses").approval_digest
+
+
+@pytest.mark.parametrize(
+    ("tool", "feature"),
+    [
+        ({"type": "web_search_preview_2025_03_11"}, "web_search_preview"),
+        ({"type": "web_search"}, None),
+        ({"type": "code_interpreter", "container": {"type": "auto"}}, None),
+        ({"type": "code_interpreter", "container": {"memory_limit": "16g"}}, "memory_16g"),
+        ({"type": "code_interpreter", "container": {"memory_limit": "9t"}}, "memory_unknown"),
+        ({"type": "code_interpreter", "container": "cntr_1"}, "memory_unknown"),
+    ],
+)
+def test_what_makes_a_tool_dearer_is_a_feature(parse, tool, feature) -> None:
+    call = parse("responses", tools=[tool])
+
+    assert call.features == ({feature} if feature else set())

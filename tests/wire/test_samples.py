@@ -60,7 +60,11 @@ def answer_of(folder: Path, case: dict[str, Any]) -> tuple[bytes, str]:
 
 
 def usage_of(case: dict[str, Any]) -> Usage | None:
-    return None if case["usage"] is None else Usage(**case["usage"])
+    """The usage that a case expects; YAML has no tuples."""
+    if case["usage"] is None:
+        return None
+    uses = tuple((tool, count) for tool, count in case["usage"].get("server_tools", ()))
+    return Usage(**case["usage"] | {"server_tools": uses})
 
 
 def chunks_of(data: bytes, cuts: list[int]) -> list[bytes]:

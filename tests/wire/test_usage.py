@@ -185,3 +185,38 @@ def test_anthropic_usage_is_made_inclusive(said, expected) -> None:
 )
 def test_gemini_usage_counts_thoughts_as_output_and_tool_results_as_input(said, expected) -> None:
     assert usage.gemini(said) == expected
+
+
+@pytest.mark.parametrize(
+    ("said", "answer", "tier"),
+    [
+        ({"service_tier": "standard", "speed": "fast"}, {}, "fast"),
+        ({"service_tier": "priority", "speed": "standard"}, {}, "standard_speed"),
+        ({"service_tier": "standard"}, {}, "standard"),
+        ({"service_tier": "priority"}, {}, "priority_capacity"),
+        ({"serviceTier": "priority"}, {}, "priority"),
+        ({}, {"service_tier": "flex"}, "flex"),
+        ({"service_tier": 5}, {"service_tier": ""}, None),
+    ],
+)
+def test_the_tier_that_an_answer_names(said, answer, tier) -> None:
+    assert usage.tier_in(said, answer) == tier
+
+
+def test_uses_of_xais_tools_are_in_its_usage() -> None:
+    said = {
+        "prompt_tokens": 1,
+        "completion_tokens": 1,
+        "num_sources_used": 4,
+        "num_server_side_tools_used": 3,
+        "server_side_tool_usage_details": {
+            "web_search_calls": 2,
+            "x_search_calls": 1,
+            "mcp_calls": 0,
+        },
+    }
+
+    read = usage.openai_chat(said, "xai")
+
+    assert dict(read.server_tools) == {"web_search": 2, "x_search": 1, "live_search": 4}
+    assert read.unknown == ()

@@ -19,7 +19,8 @@ The input bound
     Over a conversation only the new turns count by their bytes, once each; the 20 turns of a coding
     agent come to less than 1.5 times what is billed (``tests/core/test_bounds.py``).
 
-What no byte bounds (state kept by the provider, files by name) is taken as the whole context window.
+What no byte bounds (state kept by the provider, documents, files by name) is taken as the whole
+context window; documents and files as the tokens that the policy says, where it says so.
 """
 
 from __future__ import annotations
@@ -68,21 +69,26 @@ def bounds_of(
     sheet: PriceSheet | None,
     cap: int | None,
     billed_prefix: tuple[str, int] | None,
+    unsized_tokens: int | None = None,
 ) -> Bounds:
     """The bounds of a call.
 
     Args:
         cap: The most output tokens that the policy allows: put in where the call names no limit,
             clamped to where it names more. None leaves the request as it is.
+        unsized_tokens: What the policy counts for a part of unknown size.
     """
     if not call.metered:
         return FREE
     cap = None if "no_output_limit" in call.features else cap
-    return _with_output(call, sheet, cap, input_bound(call, sheet, billed_prefix))
+    return _with_output(call, sheet, cap, input_bound(call, sheet, billed_prefix, unsized_tokens))
 
 
 def input_bound(
-    call: Call, sheet: PriceSheet | None, billed_prefix: tuple[str, int] | None
+    call: Call,
+    sheet: PriceSheet | None,
+    billed_prefix: tuple[str, int] | None,
+    unsized_tokens: int | None = None,
 ) -> int | None:
     """See the module's text; None when nothing bounds the input."""
     plain = call.head_bound_tokens
@@ -95,6 +101,9 @@ def input_bound(
     plain += later
     if call.opaque_input is not None:
         window = sheet.context_window if sheet is not None else None
+        if call.unsized_parts and unsized_tokens is not None:
+            counted = plain + call.unsized_parts * unsized_tokens
+            return counted if window is None else min(counted, max(window, plain))
         return None if window is None else max(window, plain)
     return plain if from_prefix is None else min(plain, from_prefix)
 

@@ -62,24 +62,31 @@ _KEYS: Final = {
     "audio_hours": "audio_hours",
     "characters": "input_mchars",
     "pages": "input_document_kpages",
+    "cache_read_audio": "cache_audio_read_mtok",
 }
 
 _UNNEEDED: Final = frozenset(
     {
-        "cache_audio_read_mtok",
         "cache_image_read_mtok",
         "storage_searches_kcount",
         "input_audio_hours",
         "input_annotated_document_kpages",
     }
 )
-"""Cached media count at the dearer rate of media; file searches belong to the server-side tools; hours of
+"""Cached images count at the dearer rate; file searches have a fee of their own (``facts``); hours of
 input audio are named twice; annotated pages are refused."""
 
 _BASES: Final = frozenset(
     {"input_mtok", "requests_kcount", "audio_hours", "input_mchars", "input_document_kpages"}
 )
 """An entry without any of these has no price."""
+
+_MEDIA: Final = ("audio_input", "audio_output", "image_output")
+_ONE_PRICE: Final = frozenset({"google"})
+"""Makers whose own price pages name a kind of media wherever it is not billed as text.
+
+Source: https://ai.google.dev/gemini-api/docs/pricing
+"""
 
 _REVISION: Final = re.compile(
     r"([-@:]("
@@ -105,6 +112,7 @@ class Entry:
     _model: types.ModelInfo
     _has_variants: bool
     _free: bool
+    _one_price: bool
 
     def tariffs(self, quarter: int) -> list[Tariff] | None:
         """The tariffs of this quarter and of the next hour's; None when one has no price."""
@@ -112,8 +120,15 @@ class Entry:
         known = [tariff for tariff in found if tariff is not None]
         return known if len(known) == len(found) else None
 
+    def unpriced(self, quarter: int) -> frozenset[str]:
+        """Media whose price is not known: the catalogue has none, and text's would be too low."""
+        if self._one_price or self._free:
+            return frozenset()
+        stored = vars(self._model.get_prices(_moment(quarter), {}))
+        return frozenset(kind for kind in _MEDIA if stored.get(_KEYS[kind]) is None)
+
     def _tariff(self, quarter: int) -> Tariff | None:
-        moment = _EPOCH + timedelta(seconds=quarter * QUARTER_NS // NS_PER_SECOND)
+        moment = _moment(quarter)
         plain: dict[str, dict[str, str]] = {STANDARD: {}}
         contexts = plain | (_contexts(self._model) if self._has_variants else {})
         tariff: dict[str, Brackets] = {}
@@ -147,7 +162,12 @@ def find(catalogue_id: str, model: str) -> Entry | None:
     )
     source = f"genai-prices {version('genai-prices')} {provider.id}/{info.id}"
     free = model.lower().endswith(":free")
-    return Entry(source, info.context_window, elective, info, own, free)
+    one_price = provider.id in _ONE_PRICE
+    return Entry(source, info.context_window, elective, info, own, free, one_price)
+
+
+def _moment(quarter: int) -> datetime:
+    return _EPOCH + timedelta(seconds=quarter * QUARTER_NS // NS_PER_SECOND)
 
 
 @cache
@@ -242,4 +262,5 @@ def _rates(prices: dict[str, int]) -> Rates:
         audio_hours=rate("audio_hours", 0),
         characters=rate("characters", 0),
         pages=rate("pages", 0),
+        cache_read_audio=prices.get(_KEYS["cache_read_audio"]),
     )

@@ -248,7 +248,7 @@ class CallCase:
             stack = replace(stack, budgets=())
         enforcing = self.policy.mode is Mode.ENFORCE
         cap = stack.output_cap if enforcing else None
-        bounds = bounds_of(call, sheet, cap, snapshot.billed_prefix)
+        bounds = bounds_of(call, sheet, cap, snapshot.billed_prefix, stack.unsized_input_tokens)
         price = price_of(call, bounds, sheet, stack, snapshot.history)
         purses = purses_of(stack, snapshot.balances) if call.metered else []
         if sheet is not None and enforcing and stack.clamp and overdrawn(price, purses):

@@ -114,6 +114,8 @@ class Stack:
         output_cap: The least of all output limits.
         clamp: Whether some layer lets the output limit shrink to what budgets hold and none forbids.
         server_tools_nano_usd: Set aside for server-side tools; None when no layer names an amount.
+        unsized_input_tokens: The most that a layer counts for a part of unknown size; None when no
+            layer names a number.
         key: Whose provider key goes along, as the strictest layer has it: ``injected``, ``own``,
             ``either``.
         accounts: Of all budgets and quotas, each once.
@@ -128,6 +130,7 @@ class Stack:
     output_cap: int | None
     clamp: bool
     server_tools_nano_usd: int | None
+    unsized_input_tokens: int | None
     key: str
     budgets: tuple[Line, ...]
     quotas: tuple[Line, ...]
@@ -337,6 +340,7 @@ def _stacked(
     caps = [o.limits.max_output_tokens for o in layers if o.limits.max_output_tokens is not None]
     wishes = {over.limits.clamp for over in layers}
     aside = [over.limits.server_tools_nano_usd for over in layers]
+    unsized = [over.limits.unsized_input_tokens for over in layers]
     return Stack(
         subjects=subjects,
         capable=tuple(over for over in layers if _limits_any(over.limits, _CAPABILITIES)),
@@ -347,6 +351,7 @@ def _stacked(
         clamp=True in wishes and False not in wishes,
         key=strictest({over.limits.key for over in layers}),
         server_tools_nano_usd=max((one for one in aside if one is not None), default=None),
+        unsized_input_tokens=max((one for one in unsized if one is not None), default=None),
         budgets=budgets,
         quotas=quotas,
         accounts=tuple(dict.fromkeys(one.account for one in (*budgets, *quotas))),

@@ -11,8 +11,8 @@ from typing import Final
 
 from tollkeeper import facts
 from tollkeeper.core import catalogue
-from tollkeeper.core.sheet import STANDARD, PriceSheet, Rates
-from tollkeeper.domain import Policy, Provider
+from tollkeeper.core.sheet import STANDARD, PriceSheet, Rates, Tariff
+from tollkeeper.domain import Policy, Prices, Provider
 
 __all__ = ["PRICE_KEYS", "PriceBook", "PriceSheet"]
 
@@ -59,23 +59,70 @@ class PriceBook:
 def _compile(
     provider: Provider, model: str, quarter: int, service_tier: str | None
 ) -> PriceSheet | None:
-    if owners_glob(provider, model) is None:
+    glob = owners_glob(provider, model)
+    if glob is None:
         model = facts.model_of(provider, model)
-    entry = catalogue.find(provider.catalogue, model) if provider.catalogue else None
+    priced = _routed(provider, model)
+    entry = catalogue.find(provider.catalogue, priced) if provider.catalogue else None
+    asked = service_tier or provider.default_tier
+    own = owners_tariffs(provider.prices[glob], quarter) if glob is not None else None
+    fees = facts.tool_fees(provider.name, model)
     window = entry.context_window if entry else None
     most = facts.max_output_tokens(provider.name, model)
-    glob = owners_glob(provider, model)
-    if glob is not None:
-        rates = owners_rates(provider.prices[glob])
+    if own is not None:
         source = f"providers.{provider.name}.prices.{glob}"
-        tariff = {STANDARD: ((0, rates),)}
-        return PriceSheet(source, window, most, tariff, asked_tier=service_tier, any_tier=True)
+        now, *later = (owners_tariff(rates) for rates in own)
+        coming = tuple(one for one in later if one != now)
+        if "web_searches" in own[0]:
+            fees = {**fees, **dict.fromkeys(_SEARCHES, own[0]["web_searches"])}
+        return PriceSheet(source, window, most, now, coming, asked, any_tier=True, fees=fees)
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
-        return _by_units(provider, model, service_tier)
-    now, *later = tariffs
+        return _by_units(provider, model, asked)
+    percent = facts.region_percent(provider.name, model)
+    now, *later = (_as_billed(tariff, fees.get("request", 0), percent) for tariff in tariffs)
     coming = tuple(one for one in later if one != now)
-    return PriceSheet(entry.source, window, most, now, coming, service_tier, entry.elective)
+    return PriceSheet(
+        entry.source, window, most, now, coming, asked, entry.elective,
+        fees=fees, unpriced=entry.unpriced(quarter),
+    )  # fmt: skip
+
+
+_SEARCHES: Final = ("web_search", "web_search_preview")
+
+_ROUTES: Final = (":floor", ":online")
+"""What a name on OpenRouter may end in without its tokens becoming dearer: the cheapest host, and
+a search that is billed by itself. ``:nitro`` and ``:exacto`` go to hosts that may be dearer than
+the price on the model's page, so that they have no known price.
+
+Source: https://openrouter.ai/docs/guides/routing/model-variants
+"""
+
+
+def _routed(provider: Provider, model: str) -> str:
+    """The name under which the catalogue has a model."""
+    if provider.name != "openrouter":
+        return model
+    return next((model.removesuffix(end) for end in _ROUTES if model.endswith(end)), model)
+
+
+def _as_billed(tariff: Tariff, request_fee: int, percent: int) -> Tariff:
+    """A tariff with a fee for each request, where it has none, and a region's price of tokens."""
+
+    def billed(rates: Rates) -> Rates:
+        tokens = {
+            name: -(-rate * percent // 100)
+            for name, rate in rates._asdict().items()
+            if rate is not None and name not in ("web_searches", "requests")
+        }
+        return rates._replace(**tokens, requests=rates.requests or request_fee)
+
+    if percent == 100 and not request_fee:
+        return tariff
+    return {
+        tier: tuple((start, billed(rates)) for start, rates in rows)
+        for tier, rows in tariff.items()
+    }
 
 
 def _by_units(provider: Provider, model: str, service_tier: str | None) -> PriceSheet | None:
@@ -92,6 +139,29 @@ def owners_glob(provider: Provider, model: str) -> str | None:
     if model in provider.prices:
         return model
     return next((glob for glob in provider.prices if fnmatchcase(model, glob)), None)
+
+
+def owners_tariffs(prices: Prices, quarter: int) -> list[Mapping[str, int]] | None:
+    """The owner's prices of this quarter of an hour and of the next hour's.
+
+    None before the first of them is in force: the catalogue's price holds until then.
+    """
+    moments = [
+        (quarter + ahead) * catalogue.QUARTER_NS for ahead in range(catalogue.QUARTERS_AHEAD + 1)
+    ]
+    found = [_in_force(prices, now_ns) for now_ns in moments]
+    first = found[0]
+    return None if first is None else [one or first for one in found]
+
+
+def _in_force(prices: Prices, now_ns: int) -> Mapping[str, int] | None:
+    begun = [one for one in prices if one.from_ns <= now_ns]
+    return max(begun, key=lambda one: one.from_ns).rates if begun else None
+
+
+def owners_tariff(prices: Mapping[str, int]) -> Tariff:
+    """An owner's price as a tariff: one row, for every tier and length."""
+    return {STANDARD: ((0, owners_rates(prices)),)}
 
 
 def owners_rates(prices: Mapping[str, int]) -> Rates:
@@ -123,4 +193,5 @@ def owners_rates(prices: Mapping[str, int]) -> Rates:
         images=prices.get("images", 0),
         pages=prices.get("pages", 0),
         search_units=prices.get("search_units", 0),
+        cache_read_audio=prices.get("cache_read_audio"),
     )

@@ -23,6 +23,11 @@ Source: https://github.com/earendil-works/pi/issues/6265 (the API's own error me
 
 _NOTHING: Final = Balance()
 
+_MEDIA: Final = {
+    "audio_in": "audio_input", "audio_out": "audio_output", "image_out": "image_output"
+}  # fmt: skip
+"""Kinds of token that a feature of a call may be billed by."""
+
 
 class Purse(NamedTuple):
     """One budget of one layer, as it stands before the call; a credit is added to its limit."""
@@ -142,9 +147,17 @@ def price_reasons(
         if not sheet.prices_tier(call.service_tier):
             yield over.denies(
                 key,
-                f"No price is known for service tier {listed([call.service_tier or ''])} of this "
+                f"No price is known for service tier {listed([call.service_tier or sheet.asked_tier or ''])} of this "
                 "model, and a budget stands over this call; ask for the standard tier.",
             )
+        for kind in sorted(_MEDIA.keys() & call.features):
+            if _MEDIA[kind] in sheet.unpriced:
+                yield over.denies(
+                    key,
+                    f"No price is known for {_MEDIA[kind].replace('_', ' ')} of this model, and a "
+                    "budget stands over this call; the operator can set one "
+                    f"({_MEDIA[kind]}) under providers.{goes_to.partition('/')[0]}.prices.",
+                )
     if call.server_tools and stack.server_tools_nano_usd is None:
         yield over.denies(
             "server_tools_usd",

@@ -3,7 +3,8 @@
 ``hosts.yaml`` says who is governed, ``endpoints.yaml`` what may be asked of them and which of it is
 free, ``clients.yaml`` how long clients wait and what makes them hammer, ``plans.yaml`` which
 credentials are a plan's, ``models.yaml`` what a model may write and what is billed beyond the bytes
-of a request, ``tasks.yaml`` what images, audio and reranking are billed. Everything is read once, checked
+of a request, ``tasks.yaml`` what images, audio and reranking are billed,
+``fees.yaml`` what providers bill for each use of their own tools. Everything is read once, checked
 and frozen. What a table does not name is unknown: None, never a guess.
 """
 
@@ -35,6 +36,7 @@ from tollkeeper.facts.endpoints import (
     refused_endpoints,
     reroute,
 )
+from tollkeeper.facts.fees import region_percent, tool_fees
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -94,8 +96,10 @@ __all__ = [
     "providers",
     "refused",
     "refused_endpoints",
+    "region_percent",
     "reroute",
     "retry_joins",
     "speech_fact",
+    "tool_fees",
     "unit_rates",
 ]

@@ -50,11 +50,21 @@ class _Patch:
 
 
 @dataclass(frozen=True, slots=True)
+class _Tile:
+    """How OpenAI's older models bill an image: ``base`` and ``per_tile`` for each square of 512."""
+
+    base: int
+    per_tile: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Entry:
     models: tuple[str, ...]
     tokens: int = 0
     with_tools_tokens: int = 0
     patch: _Patch | None = None
+    tile: _Tile | None = None
+    crop: int | None = None
     capped: bool = True
     when: str = "always"
 
@@ -74,6 +84,8 @@ def _entries(rows: Iterable[Mapping[str, Any]]) -> tuple[_Entry, ...]:
             tokens=row.get("tokens", 0),
             with_tools_tokens=row.get("with_tools_tokens", 0),
             patch=_Patch(**row["patch"]) if "patch" in row else None,
+            tile=_Tile(**row["tile"]) if "tile" in row else None,
+            crop=row.get("crop"),
             capped=row.get("capped", True),
             when=row.get("when", "always"),
         )
@@ -135,11 +147,46 @@ def image_bound_tokens(dialect: Dialect, model: str, size: tuple[int, int] | Non
             bound then holds for this image, else for any.
     """
     entry = _bound("images", dialect, model)
-    if size is None or entry.patch is None:
+    if size is None:
         return entry.tokens
-    across, down = (math.ceil(side / entry.patch.pixels) for side in size)
-    billed = entry.patch.base + math.ceil(across * down * entry.patch.per_patch)
+    billed = entry.tokens
+    if entry.patch is not None:
+        squares = _squares(size, entry.patch.pixels)
+        billed = entry.patch.base + math.ceil(squares * entry.patch.per_patch)
+    elif entry.tile is not None:
+        billed = entry.tile.base + entry.tile.per_tile * _tiles(size)
+    elif entry.crop is not None:
+        billed = entry.crop * _crops(size)
     return min(billed, entry.tokens) if entry.capped else billed
+
+
+def _squares(size: tuple[float, float], side: float) -> int:
+    return math.ceil(size[0] / side) * math.ceil(size[1] / side)
+
+
+def _tiles(size: tuple[int, int]) -> int:
+    """Squares of 512 after scaling into 2048 by 2048 and then to 768 on the shorter side.
+
+    It is not said whether a small image is scaled up; the larger number counts.
+    Source: https://platform.openai.com/docs/guides/images-vision#calculating-costs
+    """
+    fit = min(1.0, 2048 / max(size))
+    whole = (size[0] * fit, size[1] * fit)
+    down, up = min(1.0, 768 / min(whole)), 768 / min(whole)
+    return max(_squares((whole[0] * by, whole[1] * by), 512) for by in (down, up))
+
+
+def _crops(size: tuple[int, int]) -> int:
+    """Tiles that Gemini cuts: one up to 384 pixels, else by 768 or by the shorter side over 1.5.
+
+    Two pages tell it differently; the larger number counts, and one more for the whole.
+    Source: https://ai.google.dev/gemini-api/docs/tokens,
+    https://ai.google.dev/gemini-api/docs/image-understanding
+    """
+    if max(size) <= 384:
+        return 1
+    unit = max(1, min(size) * 2 // 3)
+    return 1 + max(_squares(size, 768), _squares(size, unit))
 
 
 def hidden_input_tokens(dialect: Dialect, model: str, tools: bool) -> int:

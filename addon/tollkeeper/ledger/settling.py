@@ -119,6 +119,8 @@ def _facts(call: OpenCall, settlement: Settlement, cost: int | None) -> dict[str
         "cost_nano_usd": cost,
         "reserved_nano_usd": call.worst_nano_usd,
     }
+    if cost is not None and cost > call.worst_nano_usd:
+        facts["overrun_nano_usd"] = cost - call.worst_nano_usd
     if settlement.usage != _NO_USAGE:
         known = ((name, getattr(settlement.usage, name)) for name in _USAGE)
         facts["usage"] = {name: value for name, value in known if value}

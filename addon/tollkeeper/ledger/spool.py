@@ -125,6 +125,7 @@ def _settlement(plain: Mapping[str, Any]) -> Settlement:
     known = {field.name for field in fields(Usage)}
     usage = {name: value for name, value in (plain.get("usage") or {}).items() if name in known}
     usage["unknown"] = tuple(usage.get("unknown", ()))
+    usage["server_tools"] = tuple((name, uses) for name, uses in usage.get("server_tools", ()))
     return Settlement(
         Outcome(plain["outcome"]),
         Basis(plain["basis"]),

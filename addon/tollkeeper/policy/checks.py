@@ -21,11 +21,24 @@ from tollkeeper.policy.values import is_glob
 
 def check_sense(checked: Checked) -> None:
     """Everything of this module."""
+    _dated_prices(checked)
     _aliases(checked)
     _tiers(checked)
     _teams(checked)
     _refusals(checked)
     _rules(checked)
+
+
+def _dated_prices(checked: Checked) -> None:
+    for name, provider in checked.entry.providers.items():
+        for glob, dated in (provider.prices or {}).items():
+            begun: set[int] = set()
+            for number, one in enumerate(dated if isinstance(dated, list) else ()):
+                since = one.since or 0
+                if since in begun:
+                    message = "two prices of one model begin on the same day"
+                    checked.error(message, "providers", name, "prices", glob, number)
+                begun.add(since)
 
 
 def _aliases(checked: Checked) -> None:

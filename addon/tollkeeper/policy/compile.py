@@ -19,6 +19,8 @@ from tollkeeper.domain import (
     Mount,
     OtherHosts,
     Policy,
+    Price,
+    Prices,
     Provider,
     Rule,
     Window,
@@ -46,7 +48,7 @@ _AUTH = {
 }  # fmt: skip
 _AS_WRITTEN = (
     "rpm", "tpm", "concurrent", "streaming", "vision", "reasoning", "max_input_tokens",
-    "max_output_tokens", "strict", "clamp", "key", "scope",
+    "max_output_tokens", "unsized_input_tokens", "strict", "clamp", "key", "scope",
 )  # fmt: skip
 
 
@@ -110,11 +112,12 @@ def _provider(name: str, entry: ProviderEntry, folder: Path) -> Provider:
         key=_key(entry.key, folder),
         connect_to=entry.connect_to,
         trust=_path(entry.trust, folder),
-        prices={glob: _price(price) for glob, price in (entry.prices or {}).items()},
+        prices={glob: _prices(price) for glob, price in (entry.prices or {}).items()},
         mounts=mounts,
         billing=entry.billing or base.billing,
         counts=entry.counts is not False,
         deployments=_frozen(entry.deployments or {}),
+        default_tier=entry.service_tier,
     )
 
 
@@ -122,8 +125,13 @@ def _key(entry: KeyEntry | None, folder: Path) -> KeySource | None:
     return KeySource(env=entry.env, file=_path(entry.file, folder)) if entry else None
 
 
-def _price(entry: PriceEntry) -> Mapping[str, int]:
-    return {key: nano for key, nano in entry if nano is not None}
+def _prices(entry: PriceEntry | list[PriceEntry]) -> Prices:
+    return tuple(
+        Price(
+            {key: nano for key, nano in one if nano is not None and key != "since"}, one.since or 0
+        )
+        for one in (entry if isinstance(entry, list) else [entry])
+    )
 
 
 def _other_hosts(entry: OtherHostsEntry) -> OtherHosts:

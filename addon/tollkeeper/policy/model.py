@@ -18,6 +18,7 @@ from tollkeeper.policy.values import (
     AgentEntry,
     AtLeastOne,
     Count,
+    Date,
     Duration,
     Env,
     Glob,
@@ -72,6 +73,23 @@ class PriceEntry(Strict):
     """USD per thousand pages that are read."""
     search_units: Usd | None = None
     """USD per thousand search units of a reranker."""
+    cache_read_audio: Usd | None = None
+    since: Date | None = None
+    """The first day on which it holds, in UTC; until the next of its list begins."""
+
+
+type PriceEntries = Annotated[
+    Annotated[PriceEntry, Tag("map")]
+    | Annotated[list[PriceEntry], Field(min_length=1, max_length=100), Tag("list")],
+    Discriminator(
+        shape,
+        custom_error_type="expected",
+        custom_error_message="expected {what}",
+        custom_error_context={
+            "what": "a price like {input: 1.10, output: 4.40}, or a list of dated ones"
+        },
+    ),
+]
 
 
 class ProviderEntry(Strict):
@@ -89,7 +107,7 @@ class ProviderEntry(Strict):
     """Only the address changes: name, SNI and certificate check stay."""
     trust: Text | None = None
     """A PEM file with an extra trust root for this provider, relative to the policy's folder."""
-    prices: dict[Glob, PriceEntry] | None = None
+    prices: dict[Glob, PriceEntries] | None = None
     """By model or glob of models; they come before the catalogue's."""
     billing: Literal["metered", "flat"] | None = None
     """``flat``: a plan pays for calls with its credential; they have a notional cost."""
@@ -97,6 +115,8 @@ class ProviderEntry(Strict):
     """Whether a notional cost counts on budgets. Unsaid: true."""
     deployments: dict[Glob, Glob] | None = None
     """The model that a deployment (Azure) or an inference profile (Bedrock) runs, by name or glob."""
+    service_tier: Text | None = None
+    """What the account's settings give a call that names no tier; unsaid: the standard tier."""
 
 
 class OtherHostsEntry(Strict):
@@ -186,6 +206,9 @@ class LimitsEntry(Strict):
     server_tools_usd: Usd | None = None
     """Set aside for each call that offers tools which the provider runs and bills (web search …);
     without it such calls are refused under a budget."""
+    unsized_input_tokens: AtLeastOne | None = None
+    """What each document, video or file counts whose size a call does not show; unsaid: the model's
+    whole context window. More is an overrun."""
 
 
 class KeyedLimitsEntry(LimitsEntry):

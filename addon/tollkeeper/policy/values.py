@@ -8,6 +8,7 @@ repeated (a secret) or says nothing.
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Final
 
@@ -40,6 +41,7 @@ MIN_BODY_BYTES: Final = 64 * 1024
 MAX_BODY_BYTES: Final = 512 * 1024**2
 _ENV: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}", re.ASCII)
 _TIME: Final = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]", re.ASCII)
+_DATE: Final = re.compile(r"20[0-9]{2}-[0-9]{2}-[0-9]{2}", re.ASCII)
 _PROVIDER: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}", re.ASCII)
 _PREFIX: Final = re.compile(r"(/[A-Za-z0-9._~-]+){0,16}", re.ASCII)
 _PROXY: Final = re.compile(r"https?://(\[[0-9a-fA-F:]+\]|[^\s/@:\[\]]+):([0-9]{1,5})/?", re.ASCII)
@@ -186,6 +188,17 @@ def time_text(value: Any) -> str:
     return value
 
 
+def date_ns(value: Any) -> int:
+    """A date like ``2026-12-01`` as the nanosecond at which it begins in UTC."""
+    if not isinstance(value, str) or not _DATE.fullmatch(value):
+        raise expected("a date like 2026-12-01")
+    try:
+        begins = datetime.fromisoformat(value).replace(tzinfo=UTC)
+    except ValueError as e:
+        raise expected("a date like 2026-12-01") from e
+    return int(begins.timestamp()) * NS_PER_SECOND
+
+
 def pattern(value: str) -> str:
     """A regular expression that RE2 takes, so that it matches in linear time.
 
@@ -292,6 +305,9 @@ Address = Annotated[
 Proxy = Annotated[str, AfterValidator(_proxy)]
 TimeOfDay = Annotated[
     str, BeforeValidator(time_text), _schema("string", pattern="^[0-2][0-9]:[0-5][0-9]$")
+]
+Date = Annotated[
+    int, BeforeValidator(date_ns), _schema("string", pattern="^20[0-9]{2}-[0-9]{2}-[0-9]{2}$")
 ]
 Pattern = Annotated[str, AfterValidator(pattern), Field(min_length=1)]
 

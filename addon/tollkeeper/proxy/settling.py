@@ -64,9 +64,9 @@ def settlement(
         return Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=status)
     whole = answer.meter.done and not cut and usage is not None
     if whole and usage is not None and is_measured(sheet, usage):
-        cost = sheet.cost_nano_usd(usage, call) if sheet else None
-        cost, note = reckoned(cost, usage, sheet)
-        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status, note)
+        made = replace(priced(usage, call, decision, sheet), status=status)
+        cost, note = reckoned(made.cost_nano_usd, usage, sheet)
+        return replace(made, cost_nano_usd=cost, note=note or made.note)
     if cut and not streamed(flow) and (status or 0) < 400:
         return reserved(decision, sheet, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
@@ -133,6 +133,21 @@ def as_told(made: Settlement, call: Call, prices: PriceBook, now_ns: int) -> Set
     return replace(made, cost_nano_usd=cost, note=f"{call.deployment} ran {told}")
 
 
+def priced(usage: Usage, call: Call, decision: Decision, sheet: PriceSheet | None) -> Settlement:
+    """What a whole answer's usage costs; with a part of unknown price never below the reservation."""
+    if sheet is None:
+        return Settlement(Outcome.COMPLETE, Basis.MEASURED, None, usage)
+    cost = sheet.cost_nano_usd(usage, call)
+    missing = sheet.missing(usage, call)
+    if not missing:
+        told = f"the usage names {', '.join(usage.unknown)}, which is not priced"
+        note = told[:500] if usage.unknown else ""
+        return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, note=note)
+    note = f"no price is known for {', '.join(missing)}"
+    cost = max(cost, decision.reserve_nano_usd)
+    return Settlement(Outcome.COMPLETE, Basis.RESERVED, cost, usage, note=note)
+
+
 def had_left(flow: http.HTTPFlow) -> bool:
     """Whether any byte of the request may have reached the provider."""
     server = flow.server_conn
@@ -147,13 +162,13 @@ def estimated(
 ) -> Settlement:
     """From what was seen: never below what the provider reported or the client received.
 
-    Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen,
-    nothing that was seen bounds what it may bill, so the reservation is booked whole; so it is where
-    other measures than tokens are billed.
+    Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen, the
+    provider runs tools of its own or other measures than tokens are billed, nothing that was seen
+    bounds what it may bill, so the reservation is booked whole.
     """
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
-    if answer.broken or hidden or call.most is not None:
+    if answer.broken or hidden or call.server_tools or call.most is not None:
         return reserved(decision, sheet, status)
     seen = answer.usage or Usage()
     output = max(seen.output_tokens or 0, answer.meter.seen_output_tokens_bound)
@@ -162,8 +177,22 @@ def estimated(
         input_tokens=seen.input_tokens or decision.bound_input_tokens,
         output_tokens=min(output, max(decision.bound_output_tokens, seen.output_tokens or 0)),
     )
-    cost = sheet.cost_nano_usd(usage, call) if sheet else None
+    cost = _unfinished(usage, seen, call, sheet) if sheet else None
     return Settlement(Outcome.CUT, Basis.ESTIMATED, cost, usage, status)
+
+
+def _unfinished(usage: Usage, seen: Usage, call: Call, sheet: PriceSheet) -> int:
+    """What a usage that was partly counted by us costs.
+
+    Where the provider did not say what came of the input, it may have been written to a cache, and
+    the call served in the dearest tier that it asks for: then every token counts at its dearest.
+    """
+    cost = sheet.cost_nano_usd(usage, call)
+    if seen.input_tokens is not None:
+        return cost
+    counted = replace(call, choices=1, extra_output_tokens=0)
+    most = sheet.worst_cost_nano_usd(usage.input_tokens or 0, usage.output_tokens or 0, counted)
+    return max(cost, most)
 
 
 def reserved(decision: Decision, sheet: PriceSheet | None, status: int | None) -> Settlement:

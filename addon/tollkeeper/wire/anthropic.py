@@ -94,6 +94,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=head_tokens + hidden,
         turns=turns,
         opaque_input=tally.opaque,
+        unsized_parts=tally.unsized_parts,
         max_output_tokens=fields.count(body, "max_tokens", least=0),
         features=frozenset(tally.features),
         service_tier="fast" if fast else fields.text(body, "service_tier"),
@@ -254,7 +255,7 @@ def _document(block: Mapping[str, Any], tally: bound.Tally) -> None:
         case "content":
             tally.text(source.get("content"))
         case _:
-            tally.hide("document")
+            tally.file("document", source.get("data"))
 
 
 def _addition(block: Mapping[str, Any], tally: bound.Tally) -> None:

@@ -87,6 +87,8 @@ class Tally:
         less_bytes: Inline media whose bytes are not billed as text.
         more_tokens: Images and allowances.
         opaque: What is not in the bytes, the first of it.
+        kept: Whether any of that is more than documents, videos and files.
+        unsized: How many of those there are.
         texts: For rules, in order.
     """
 
@@ -95,6 +97,8 @@ class Tally:
     less_bytes: int = 0
     more_tokens: int = 0
     opaque: str | None = None
+    kept: bool = False
+    unsized: int = 0
     features: set[str] = field(default_factory=set)
     texts: list[str] = field(default_factory=list)
     tools: list[str] = field(default_factory=list)
@@ -109,8 +113,22 @@ class Tally:
 
     def hide(self, what: str) -> None:
         """Something that the bytes do not show."""
+        self.kept = True
         if self.opaque is None:
             self.opaque = what
+
+    def file(self, what: str, inline: object = None) -> None:
+        """A document, a video or a file, whose size in tokens is not that of its bytes."""
+        self.unsized += 1
+        if isinstance(inline, str):
+            self.less_bytes += len(encoded(inline))
+        if self.opaque is None:
+            self.opaque = what
+
+    @property
+    def unsized_parts(self) -> int:
+        """Of a call that is opaque by nothing else."""
+        return 0 if self.kept else self.unsized
 
     def tool_call(self, arguments: object = None) -> None:
         """A tool call or a result, which may be rendered with markup of its own."""

@@ -129,6 +129,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=head_tokens + hidden,
         turns=turns,
         opaque_input=tally.opaque,
+        unsized_parts=tally.unsized_parts,
         max_output_tokens=fields.count(config, "maxOutputTokens"),
         choices=fields.count(config, "candidateCount") or 1,
         features=frozenset(tally.features),
@@ -210,7 +211,9 @@ def _walk(content: dict[str, Any], tally: bound.Tally) -> None:
 def _part(part: Mapping[str, Any], tally: bound.Tally) -> None:
     tally.text(part.get("text"))
     for key in part:
-        if key not in _PLAIN_PARTS:
+        if key == "fileData":
+            tally.file("fileData part")
+        elif key not in _PLAIN_PARTS:
             tally.hide(f"{key} part")
     if part.get("inlineData") is not None:
         _inline(_named(fields.mapping(part, "inlineData")), tally)
@@ -235,7 +238,7 @@ def _inline(data: Mapping[str, Any], tally: bound.Tally) -> None:
     elif kind.startswith("audio/"):
         tally.features.add("audio_in")
     elif not kind.startswith("text/") or not kind:
-        tally.hide(f"{kind or 'inline'} data")
+        tally.file(f"{kind or 'inline'} data", data.get("data"))
 
 
 def _same(_content: dict[str, Any], text: str) -> str:

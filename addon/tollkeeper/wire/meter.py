@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.wire import event_stream
 from tollkeeper.wire import usage as figures
+from tollkeeper.wire.served import Served
 from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
 
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
@@ -30,6 +31,7 @@ _DELTA: Final = re.compile(rb'"delta"\s*:\s*(?!\{\s*\}|null)')
 _FINISHED: Final = re.compile(rb'"finishReason"\s*:\s*"')
 _ENDS: Final = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
 _STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
+_AT_END: Final = re.compile(rb'"type"\s*:\s*"message_delta"')
 _STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
 
 
@@ -69,14 +71,18 @@ class _Reading:
         self._raw: dict[str, Any] = {}
         self._model: str | None = None
         self._tier: str | None = None
+        self._served = Served(dialect)
+        self._told_at_end = False
         self.seen_tokens = 0
         self.done = False
 
     def event(self, data: bytes) -> None:
         """One event's payload."""
+        self._served.event(data)
         if _USAGE.search(data):
             if self._dialect in _AT_ONCE:
                 self._absorb(_parsed(data))
+                self._told_at_end = self._told_at_end or _AT_END.search(data) is not None
             else:
                 self._last = data
                 self.done = self.done or _NO_CHOICES.search(data) is not None
@@ -95,7 +101,7 @@ class _Reading:
                 if _DELTA.search(data) or _STARTED.search(data):
                     self._count(data, 0)
                 elif _STOP.search(data):
-                    self.done = True
+                    self.done = self._told_at_end  # the first event's usage is not what it came to
             case Dialect.BEDROCK_CONVERSE:
                 self.done = self.done or bool(self._raw)
                 self._count(data, 0)
@@ -128,6 +134,7 @@ class _Reading:
         for outer in ("message", "response"):
             if isinstance(answer.get(outer), dict) and "usage" not in answer:
                 answer = answer[outer]
+        self._served.answer(answer)
         usage = _usage_in(answer)
         if usage:
             self._merge(usage)
@@ -136,10 +143,8 @@ class _Reading:
             self._model = model
         tier = answer.get("serviceTier")
         told = tier.get("type") if isinstance(tier, dict) else None
-        for said in (usage or {}).get("service_tier"), answer.get("service_tier"), told:
-            if isinstance(said, str) and said:
-                self._tier = said
-                break
+        said = figures.tier_in(usage or {}, answer) or told
+        self._tier = said if isinstance(said, str) and said else self._tier
 
     def _merge(self, usage: Mapping[str, Any]) -> None:
         """Figures only ever grow during an answer; a later 0 takes nothing back."""
@@ -156,7 +161,8 @@ class _Reading:
             self._absorb(_parsed(self._last))
             self._last = None
         if not self._raw:
-            return None
+            uses = self._served.uses()
+            return Usage(server_tools=uses) if uses else None
         match self._dialect:
             case Dialect.OPENAI_CHAT:
                 read = figures.openai_chat(self._raw, self._provider)
@@ -168,7 +174,7 @@ class _Reading:
                 read = figures.bedrock(self._raw)
             case _:
                 read = figures.gemini(self._raw)
-        return figures.named(read, self._model, self._tier)
+        return figures.named(read, self._model, self._tier, self._served)
 
 
 def _usage_in(answer: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -77,6 +77,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=bound.head_bound(head, head_text) + hidden,
         turns=turns,
         opaque_input=tally.opaque,
+        unsized_parts=tally.unsized_parts,
         max_output_tokens=_limit(body),
         choices=max(fields.count(body, key) or 1 for key in ("n", "best_of")),
         extra_output_tokens=_prediction(body),
@@ -211,6 +212,8 @@ def _part(part: Any, tally: bound.Tally) -> None:
             tally.features.add("audio_in")
             if not isinstance(fields.mapping(part, "input_audio").get("data"), str):
                 tally.hide("audio by reference")
+        case "file":
+            tally.file("file content", fields.mapping(part, "file").get("file_data"))
         case "thinking" | "reference":
             pass
         case kind:

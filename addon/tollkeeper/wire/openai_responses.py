@@ -77,6 +77,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         head_bound_tokens=head_tokens + hidden,
         turns=turns,
         opaque_input=tally.opaque,
+        unsized_parts=tally.unsized_parts,
         max_output_tokens=fields.count(body, "max_output_tokens"),
         features=frozenset(tally.features),
         service_tier=fields.text(body, "service_tier"),
@@ -138,8 +139,23 @@ def _tools(tools: list[dict[str, Any]], tally: bound.Tally) -> None:
                 tally.more_tokens += _BUILT_IN_ALLOWANCE
             case str() as kind if kind:
                 tally.server_tools.append(_plain_name(kind))
+                _dearer(tool, kind, tally)
             case _:
                 raise WireError("A tool in tools has no type.")
+
+
+def _dearer(tool: Mapping[str, Any], kind: str, tally: bound.Tally) -> None:
+    """What makes each use of a tool cost another price.
+
+    Source: https://platform.openai.com/docs/pricing#built-in-tools
+    """
+    if kind.startswith("web_search_preview"):
+        tally.features.add("web_search_preview")
+    if kind == "code_interpreter":
+        container = tool.get("container")
+        size = container.get("memory_limit", "1g") if isinstance(container, dict) else "unknown"
+        if size != "1g":
+            tally.features.add(f"memory_{size if size in ('4g', '16g', '64g') else 'unknown'}")
 
 
 def _plain_name(kind: str) -> str:
@@ -198,6 +214,8 @@ def _content(content: Any, tally: bound.Tally) -> None:
                 image_url(part.get("image_url"), tally)
             case "input_audio":
                 tally.features.add("audio_in")
+            case "input_file":
+                tally.file("input_file content", part.get("file_data"))
             case None if "stdout" in part:
                 tally.text(part["stdout"])
             case kind:

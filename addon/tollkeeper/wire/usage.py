@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tollkeeper.domain import NANO_PER_USD, Usage
 from tollkeeper.wire.fields import words
+from tollkeeper.wire.served import Served
 
 _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens input_tokens output_tokens
     prompt_tokens_details.cached_tokens prompt_tokens_details.cache_write_tokens
@@ -28,10 +29,17 @@ _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens inp
     input_tokens_details.cache_write_tokens_details.ttl_30m_tokens
     input_tokens_details.text_tokens input_tokens_details.image_tokens
     input_tokens_details.audio_tokens input_tokens_details.cache_read_input_tokens
+    input_tokens_details.cached_tokens_details.audio_tokens
+    input_tokens_details.cached_tokens_details.text_tokens
+    input_tokens_details.cached_tokens_details.image_tokens
     output_tokens_details.reasoning_tokens output_tokens_details.text_tokens
     output_tokens_details.image_tokens output_tokens_details.audio_tokens
     prompt_cache_hit_tokens prompt_cache_miss_tokens cached_tokens
     reasoning_tokens citation_tokens num_search_queries num_sources_used
+    num_server_side_tools_used server_side_tool_usage_details.web_search_calls
+    server_side_tool_usage_details.x_search_calls server_side_tool_usage_details.code_interpreter_calls
+    server_side_tool_usage_details.file_search_calls server_side_tool_usage_details.mcp_calls
+    server_side_tool_usage_details.document_search_calls
     server_tool_use.web_search_requests server_tool_use_details.web_search_requests
     prompt_time completion_time queue_time total_time
     cost cost_in_usd_ticks cost_details.upstream_inference_cost
@@ -152,12 +160,12 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
         image_output_tokens=part(usage, "completion_tokens_details", "image_tokens"),
         web_searches=max(
             part(usage, "num_search_queries"),
-            part(usage, "num_sources_used"),
             part(usage, "server_tool_use", "web_search_requests"),
             part(usage, "server_tool_use_details", "web_search_requests"),
         ),
         unknown=unknown(usage, _OPENAI_KNOWN),
         provider_cost_nano_usd=provider_cost(usage),
+        server_tools=_of_xai(usage),
     )
 
 
@@ -182,10 +190,32 @@ def openai_responses(usage: Mapping[str, Any]) -> Usage:
         audio_output_tokens=part(usage, "output_tokens_details", "audio_tokens"),
         image_input_tokens=part(usage, details, "image_tokens"),
         image_output_tokens=part(usage, "output_tokens_details", "image_tokens"),
-        web_searches=part(usage, "num_sources_used"),
         unknown=unknown(usage, _OPENAI_KNOWN),
         provider_cost_nano_usd=provider_cost(usage),
+        cache_read_audio_input_tokens=part(usage, details, "cached_tokens_details", "audio_tokens"),
+        server_tools=_of_xai(usage),
     )
+
+
+_XAI_TOOLS: Final = {
+    "web_search_calls": "web_search",
+    "x_search_calls": "x_search",
+    "code_interpreter_calls": "code_interpreter",
+    "file_search_calls": "file_search",
+    "document_search_calls": "attachment_search",
+}
+
+
+def _of_xai(usage: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
+    """Uses of xAI's tools; live search was billed by the source.
+
+    Source: https://docs.x.ai/developers/tools/tool-usage-details,
+    https://docs.x.ai/docs/guides/live-search (``num_sources_used``)
+    """
+    details = "server_side_tool_usage_details"
+    found = {name: part(usage, details, key) for key, name in _XAI_TOOLS.items()}
+    found["live_search"] = part(usage, "num_sources_used")
+    return tuple((name, count) for name, count in found.items() if count)
 
 
 _ANTHROPIC_KNOWN: Final = words("""input_tokens output_tokens cache_read_input_tokens cache_creation_input_tokens
@@ -215,6 +245,7 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
     plain = sum(part(p, "input_tokens") for p in parts)
     known_input = number(usage.get("input_tokens")) is not None
     known_output = number(usage.get("output_tokens")) is not None
+    geo = usage.get("inference_geo")
     return Usage(
         input_tokens=plain + read + written if known_input else None,
         output_tokens=sum(part(p, "output_tokens") for p in parts) if known_output else None,
@@ -224,6 +255,7 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
         reasoning_output_tokens=part(usage, "output_tokens_details", "thinking_tokens"),
         web_searches=part(usage, "server_tool_use", "web_search_requests"),
         unknown=unknown(usage, _ANTHROPIC_KNOWN),
+        inference_geo=geo if isinstance(geo, str) else None,
     )
 
 
@@ -254,6 +286,7 @@ def gemini(usage: Mapping[str, Any]) -> Usage:
         image_input_tokens=_of_kind(usage, "IMAGE", "promptTokensDetails"),
         image_output_tokens=_of_kind(usage, "IMAGE", "candidatesTokensDetails"),
         unknown=unknown(usage, _GEMINI_KNOWN),
+        cache_read_audio_input_tokens=_of_kind(usage, "AUDIO", "cacheTokensDetails"),
     )
 
 
@@ -295,6 +328,38 @@ def _of_kind(usage: Mapping[str, Any], kind: str, key: str) -> int:
     )
 
 
-def named(usage: Usage, model: str | None, service_tier: str | None) -> Usage:
-    """The usage with what the answer said of itself."""
-    return replace(usage, model=model, service_tier=service_tier)
+def tier_in(usage: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
+    """The service tier that an answer names.
+
+    Anthropic's speed has a price, its tiers have none: a speed that is named comes first, and its
+    priority tier, which stands in the usage, is capacity bought in advance.
+    Source: https://docs.anthropic.com/en/api/service-tiers, https://platform.claude.com/docs/build-with-claude/fast-mode (``usage.speed``),
+    https://ai.google.dev/gemini-api/docs/priority-inference (``serviceTier``)
+    """
+    speed = usage.get("speed")
+    if speed in ("fast", "standard"):
+        return "fast" if speed == "fast" else "standard_speed"
+    if usage.get("service_tier") == "priority":
+        return "priority_capacity"
+    for holder, key in (
+        (usage, "service_tier"),
+        (usage, "serviceTier"),
+        (answer, "service_tier"),
+    ):
+        said = holder.get(key)
+        if isinstance(said, str) and said:
+            return said
+    return None
+
+
+def named(usage: Usage, model: str | None, service_tier: str | None, served: Served) -> Usage:
+    """The usage with what the answer said of itself and what it shows of tools' uses."""
+    counted = dict(usage.server_tools)
+    uses = {tool: max(count, counted.get(tool, 0)) for tool, count in served.uses()}
+    return replace(
+        usage,
+        model=model,
+        service_tier=service_tier,
+        web_searches=usage.web_searches or served.web_searches(model),
+        server_tools=tuple(sorted((counted | uses).items())),
+    )
