@@ -221,6 +221,21 @@ def test_signed_call_that_would_be_changed_is_refused_and_one_with_an_injected_k
     assert b'"maxTokens": 8' in body_of(call)
 
 
+@with_boto
+def test_signed_call_passes_unchanged_where_the_policy_only_observes(world: World) -> None:
+    alias = {NOVA: {"provider": "bedrock", "model": "us.amazon.nova-micro-v1:0"}}
+    clouds(world, mode="observe", models=alias)
+    world.agent()
+    proxy = world.proxy()
+
+    done = world.python(program(NOVA, cloud(CONVERSE)), proxy)
+
+    assert done.stdout.startswith("GOT "), done.stdout
+    [call] = world.lab.calls()
+    headers = {name.lower(): value for name, value in call["headers"]}
+    assert sigv4.is_valid("POST", call["path"], headers, body_of(call), SECRET)
+
+
 def test_deployment_costs_what_its_model_costs_and_an_unmapped_one_has_no_price(
     world: World,
 ) -> None:

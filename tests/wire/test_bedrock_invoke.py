@@ -73,3 +73,20 @@ def test_headers_that_change_the_price_are_seen(
     call = invoke(headers={f"x-amzn-bedrock-{header}": value})
 
     assert (call.service_tier, call.server_tools) == (tier, served)
+
+
+@pytest.mark.parametrize(
+    ("model", "characters", "betas", "tier"),
+    [
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 200_001, ["context-1m-2025-08-07"], "context-1m"),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 100_000, ["context-1m-2025-08-07"], None),
+        ("us.anthropic.claude-sonnet-4-5-20250929-v1:0", 200_001, ["other"], None),
+        ("us.anthropic.claude-opus-4-6-v1", 200_001, ["context-1m-2025-08-07"], None),
+    ],
+)  # fmt: skip
+def test_long_context_has_prices_of_its_own(
+    model: str, characters: int, betas: list[str], tier: str | None
+) -> None:
+    messages = [{"role": "user", "content": "x" * characters}]
+
+    assert invoke(model, messages=messages, anthropic_beta=betas).service_tier == tier

@@ -12,7 +12,7 @@ from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.keys import goes_with_own_key
 from tollkeeper.core.units import fitting, telling
-from tollkeeper.domain import Admission, Billing, Code, Effect, Policy, Provider, Reason
+from tollkeeper.domain import Admission, Billing, Changes, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, settling
 from tollkeeper.proxy.answer import Answer
@@ -199,7 +199,10 @@ class Enforcer:
         assert call is not None
         assert admission is not None
         assert policy is not None
-        changes = admission.decision.changes
+        changes, wanted = admission.decision.changes, admission.decision.key
+        asked, goes_to = inbound.provider.name, changes.provider or inbound.provider.name
+        if call.signed and goes_with_own_key(policy, wanted, asked, goes_to):
+            changes = Changes()  # a change, which enforcing refuses, would break the signature
         provider = (
             provider_named(policy, changes.provider) if changes.provider else inbound.provider
         )

@@ -20,6 +20,7 @@ from tollkeeper.domain import (
     Billing,
     Call,
     Decision,
+    Dialect,
     Outcome,
     Principal,
     Reason,
@@ -121,10 +122,14 @@ def as_told(made: Settlement, call: Call, prices: PriceBook, now_ns: int) -> Set
     """The settlement at the price of the model that a deployment says it ran, where that is dearer.
 
     What a deployment runs is the owner's word until its answer names the model; a cheaper one may be
-    another name for what the owner priced, so it changes nothing.
+    another name for what the owner priced, so it changes nothing. An owner's own price stands, and
+    answers of Bedrock do not name the region's profile that prices them.
     """
-    told = made.usage.model
-    if call.deployment is None or told is None or made.cost_nano_usd is None:
+    told, amazon = made.usage.model, call.dialect is Dialect.BEDROCK_INVOKE
+    if call.deployment is None or told is None or amazon or made.cost_nano_usd is None:
+        return made
+    judged = prices.sheet(call.provider, call.model or "", now_ns, call.service_tier)
+    if judged is not None and judged.any_tier:
         return made
     sheet = prices.sheet(call.provider, told, now_ns, call.service_tier)
     cost = sheet.cost_nano_usd(made.usage, call) if sheet is not None else 0

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
@@ -45,6 +46,10 @@ _MARKED_CACHES: Final = ("claude", "nova")
 
 Source: https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
 """
+
+_LONG: Final = "context-1m"
+_LONG_TOKENS: Final = 200_000
+_LONG_MODELS: Final = ("claude-sonnet-4-2025", "claude-sonnet-4-5")
 
 _NAMED: Final = re.compile(
     r"arn:aws[a-z-]*:bedrock:[a-z0-9-]*:[0-9]*:(?:foundation-model|inference-profile)/(.+)"
@@ -82,6 +87,21 @@ def refuse_query(inbound: Inbound) -> None:
         raise WireError("Presigned addresses are not read: send the credentials as headers.")
 
 
+def in_long_context(call: Call, betas: Any) -> Call:
+    """The call, with a tier of its own where its input may be billed as long context.
+
+    Two models read more than 200,000 tokens only when asked to, at prices that Bedrock's catalogue
+    does not have.
+    Source: https://platform.claude.com/docs/en/about-claude/pricing#long-context-pricing
+    """
+    asked = isinstance(betas, list) and any(str(beta).startswith(_LONG) for beta in betas)
+    most = call.head_bound_tokens + sum(turn.bound_tokens for turn in call.turns)
+    may_be = call.opaque_input is not None or most > _LONG_TOKENS
+    if not (asked and may_be and any(part in (call.model or "") for part in _LONG_MODELS)):
+        return call
+    return replace(call, service_tier=_LONG)
+
+
 def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     """A conversation, streamed or not.
 
@@ -110,7 +130,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         tally.server_tools.append("guardrail")
     has_tools = bool(tally.tools or tally.server_tools)
     config = fields.mapping(body, "inferenceConfig")
-    return Call(
+    call = Call(
         provider=inbound.provider.name,
         dialect=Dialect.BEDROCK_CONVERSE,
         operation=endpoint.operation,
@@ -136,6 +156,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
             turns,
         ),
     )
+    given = fields.mapping(body, "additionalModelRequestFields")
+    return in_long_context(call, given.get("anthropic_beta"))
 
 
 def tier_of(service_tier: str | None, latency: str | None) -> str | None:

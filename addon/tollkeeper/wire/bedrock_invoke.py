@@ -42,7 +42,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     edits: dict[tuple[str, ...], Any] = {("model",): model, ("stream",): streams}
     call = anthropic.parse(replace(inbound, body=splice(document, edits)), endpoint)
     guarded = inbound.headers.get(_HEADERS + "guardrailidentifier") is not None
-    return replace(
+    call = replace(
         call,
         dialect=Dialect.BEDROCK_INVOKE,
         deployment=deployment,
@@ -53,3 +53,4 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         server_tools=(*call.server_tools, "guardrail") if guarded else call.server_tools,
         unknown_parameters=tuple(p for p in call.unknown_parameters if p not in _OF_BEDROCK),
     )
+    return bedrock.in_long_context(call, document.values().get("anthropic_beta"))
