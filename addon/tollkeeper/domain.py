@@ -215,6 +215,8 @@ class Limits:
         clamp: True lets the output limit shrink to what the budget still holds.
         server_tools_nano_usd: Reserved on top of a call that offers server-side tools; None refuses
             them under a budget.
+        on_overrun: ``cut`` ends a stream that outgrows its reservation; ``book``, which is also
+            meant by None, lets it go on and books what it comes to.
     """
 
     budget_nano_usd: Mapping[Window, int] = field(default_factory=dict)
@@ -234,6 +236,7 @@ class Limits:
     key: str | None = None
     scope: str | None = None
     server_tools_nano_usd: int | None = None
+    on_overrun: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,6 +361,8 @@ class Decision:
         consumes: The approval that this admission uses up.
         left_nano_usd: The least that any limited account holds after this reservation.
         key: Whose provider key goes along: ``injected``, ``own`` or ``either``.
+        cuts: The limit by which a stream that outgrows its reservation is cut, as a client may be
+            told of it; None to let it go on.
     """
 
     effect: Effect
@@ -374,6 +379,7 @@ class Decision:
     left_nano_usd: int | None = None
     rated: tuple[str, ...] | None = None
     key: str = "either"
+    cuts: str | None = None
 
 
 # -------------------------------------------------------------------------------------- policy

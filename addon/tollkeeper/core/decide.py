@@ -306,6 +306,7 @@ class CallCase:
             consumes=consumes,
             left_nano_usd=least if least is None or not stands else least - worst,
             key=weighed.stack.key,
+            cuts=weighed.stack.cuts if self.policy.mode is Mode.ENFORCE else None,
         )
 
     def _changes(self, bounds: Bounds) -> Changes:

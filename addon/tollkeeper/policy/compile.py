@@ -43,7 +43,7 @@ DEFAULT_LAPSE_NS = 3600 * NS_PER_SECOND
 _AUTH = {"openai": "bearer", "anthropic": "x-api-key", "gemini": "x-goog-api-key"}
 _AS_WRITTEN = (
     "rpm", "tpm", "concurrent", "streaming", "vision", "reasoning", "max_input_tokens",
-    "max_output_tokens", "strict", "clamp", "key", "scope",
+    "max_output_tokens", "strict", "clamp", "key", "scope", "on_overrun",
 )  # fmt: skip
 
 

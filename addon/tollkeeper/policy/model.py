@@ -170,6 +170,9 @@ class LimitsEntry(Strict):
     server_tools_usd: Usd | None = None
     """Set aside for each call that offers tools which the provider runs and bills (web search …);
     without it such calls are refused under a budget."""
+    on_overrun: Literal["cut", "book"] | None = None
+    """A stream that outgrows what was reserved for it: ``cut`` ends it with an error, ``book`` lets it
+    go on and books what it comes to. Unsaid: book."""
 
 
 class KeyedLimitsEntry(LimitsEntry):

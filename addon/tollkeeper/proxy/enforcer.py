@@ -13,7 +13,7 @@ from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.keys import goes_with_own_key
 from tollkeeper.domain import Admission, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
-from tollkeeper.proxy import disclose, settling
+from tollkeeper.proxy import disclose, overrun, settling
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
@@ -267,7 +267,8 @@ class Enforcer:
         disclose.answered(flow, passage.admission)
         if passage.call.stream and flow.response.status_code < 400:
             flow.response.stream = passage.answer
-            if passage.usage_spliced and "content-length" in flow.response.headers:
+            shortened = overrun.watch(passage, passage.answer) or passage.usage_spliced
+            if shortened and "content-length" in flow.response.headers:
                 del flow.response.headers["content-length"]
 
     @books_closed

@@ -1,10 +1,11 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Seven things: a refusal given at the headers is sent without the body being kept, and so is one for a
+Eight things: a refusal given at the headers is sent without the body being kept, and so is one for a
 body that grows over the limit; an answer that is buffered has a bound too; credentials are put in
 below the flow, so that no view, dump or export of a flow ever holds a real key; a token that the proxy
 hands out is put in there too; a client that goes away wakes whoever waits on its flow, on HTTP/2 resets
-too; and a client that is kept waiting beyond its patience is sent heartbeats.
+too; a client that is kept waiting beyond its patience is sent heartbeats; and a stream that outgrows
+its reservation ends on both sides.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -26,6 +27,7 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as mitm_http
 from mitmproxy.proxy.layers.http import _http1
 
+from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.bounded import BoundedClient, BoundedServer
 
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
@@ -176,10 +178,7 @@ class GovernedStream(mitm_http.HttpStream):
             yield from self.start_response_stream()
             yield from self.server_state(mitm_http.ResponseData(self.stream_id, seen))
             return
-        self.turned_off = True
-        why = "The answer is too large."
-        cancel = mitm_http.RequestProtocolError(self.stream_id, why, mitm_http.ErrorCode.CANCEL)
-        yield mitm_http.SendHttp(cancel, self.context.server)
+        yield from self.turn_off("The answer is too large.")
         yield from self.send_response()
 
     def state_wait_for_request_headers(
@@ -242,6 +241,25 @@ class GovernedStream(mitm_http.HttpStream):
             self.server_state = self.state_stream_response_body
         else:
             yield from super().start_response_stream()
+
+    def state_stream_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, unless the answer ends here because it outgrew its reservation."""
+        yield from super().state_stream_response_body(event)
+        assert self.flow.response is not None
+        answer = self.flow.response.stream
+        if isinstance(answer, Answer) and answer.cut and not self.turned_off:
+            yield from self.turn_off("The answer outgrew its reservation.")
+            if answer.told:
+                yield from self.send_response(already_streamed=True)
+            else:
+                self.flow.kill()
+                yield from self.check_killed(True)
+
+    def turn_off(self, why: str) -> layer.CommandGenerator[None]:
+        """Have the provider stop, and hear no more of its answer."""
+        self.turned_off = True
+        cancel = mitm_http.RequestProtocolError(self.stream_id, why, mitm_http.ErrorCode.CANCEL)
+        yield mitm_http.SendHttp(cancel, self.context.server)
 
     def keep_waiting(self) -> layer.CommandGenerator[None]:
         """Begin an event stream and beat until the call is decided; then forward it or say why not."""
@@ -360,6 +378,7 @@ def fingerprint() -> dict[str, str]:
         ),
         "HttpStream.state_consume_request_body": mitm_http.HttpStream.state_consume_request_body,
         "HttpStream.state_consume_response_body": mitm_http.HttpStream.state_consume_response_body,
+        "HttpStream.state_stream_response_body": mitm_http.HttpStream.state_stream_response_body,
         "HttpStream.send_response": mitm_http.HttpStream.send_response,
         "HttpStream.start_response_stream": mitm_http.HttpStream.start_response_stream,
         "HttpStream.check_killed": mitm_http.HttpStream.check_killed,
