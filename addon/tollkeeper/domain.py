@@ -138,6 +138,7 @@ class Call:
             The input bound is then the model's context window.
         stored: The first member that names an object which the provider keeps (a file, a response),
             or None.
+        stored_ids: The ids of all of them; an empty one stands for what cannot be read.
         max_output_tokens: The limit that the call names for one choice, or None.
         choices: ``n`` or ``candidateCount``; each may be billed a whole output.
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
@@ -160,6 +161,7 @@ class Call:
     turns: tuple[Turn, ...] = ()
     opaque_input: str | None = None
     stored: str | None = None
+    stored_ids: tuple[str, ...] = ()
     max_output_tokens: int | None = None
     choices: int = 1
     extra_output_tokens: int = 0

@@ -59,11 +59,16 @@ class ScriptedCase:
     price_source: str | None = "scripted"
     rated: tuple[str, ...] | None = None
     now_ns: int = T0
+    named: Sequence[str] = ()
     saw: Snapshot | None = None
 
     @property
     def approval_digest(self) -> str:
         return self.digest
+
+    @property
+    def objects(self) -> tuple[str, Sequence[str]]:
+        return "openai", self.named
 
     def accounts(self, standing: Standing) -> Sequence[Account]:
         return [*self.budgets, *self.quotas]

@@ -130,6 +130,7 @@ class CallCase:
         self._weighed: Weighed | None = None
         self._known_stack: tuple[Standing, Stack] | None = None
         self.provider, self.model = resolve(policy, call)
+        self.objects = (self.provider, call.stored_ids)
         self.facts = self._known_facts()
         self._early = self._view.early_rules.matching(self.facts)
 
@@ -174,7 +175,7 @@ class CallCase:
             *input_limit_reasons(bounds, stack.sized),
             *price_reasons(call, f"{self.provider}/{self.model}", self.sheet, bounds, stack),
             *budget_reasons(price, purses),
-            *stored_reasons(call, self.policy, stack.key, self.provider),
+            *stored_reasons(call, self.policy, stack.key, self.provider, snapshot.own_objects),
             *deny_reasons(weighed.rules(Effect.DENY)),
         ]
         if call.metered:

@@ -36,6 +36,7 @@ class Answer:
     Attributes:
         cut: Whether it ends here, though the provider would go on.
         told: Whether its last words say so.
+        when_known: Called when something is known of what its provider keeps; must not raise.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class Answer:
         self.cut = False
         self.told = False
         self.last_words = b""
+        self.known = (False, False)
+        self.when_known: Callable[[], None] | None = None
 
     def __call__(self, data: bytes) -> bytes | list[bytes]:
         """mitmproxy's stream callable: never raises, never returns ``b""`` for a chunk.
@@ -69,7 +72,16 @@ class Answer:
             log.exception("An answer's meter broke; nothing more of the answer passes")
             return []
         self.shut = False
+        self.tell()
         return out or []
+
+    def tell(self) -> None:
+        """Say when the first objects are known that the provider keeps, and all of them."""
+        known = (bool(self.meter.made.ids), self.meter.done)
+        if known != self.known:
+            self.known = known
+            if known[0] and self.when_known is not None:
+                self.when_known()
 
     def follow(self, data: bytes) -> bytes:
         """Meter some bytes (``b""`` is the end) and return what may pass of them."""

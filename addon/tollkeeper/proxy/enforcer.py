@@ -19,6 +19,7 @@ from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
+from tollkeeper.proxy.keeping import Keeping
 from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
@@ -51,6 +52,7 @@ class Enforcer:
         self.outgoing = outgoing
         self.front_desk = FrontDesk(station)
         self.books = settling.Books(station)
+        self.keeping = Keeping(station, self.books)
         self.refusals = Refusals(station, self.books)
         self.holding = Holding(room, self.books)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
@@ -267,6 +269,7 @@ class Enforcer:
         disclose.answered(flow, passage.admission)
         if passage.call.stream and flow.response.status_code < 400:
             flow.response.stream = passage.answer
+            self.keeping.watch(passage)
             shortened = overrun.watch(passage, passage.answer) or passage.usage_spliced
             if shortened and "content-length" in flow.response.headers:
                 del flow.response.headers["content-length"]
@@ -302,6 +305,11 @@ class Enforcer:
         admission, call = passage.admission, passage.call
         assert admission is not None
         assert call is not None
+        status = flow.response.status_code if flow.response else None
+        if await self.keeping.goes_on(passage, status):
+            passage.settled = True
+            disclose.goes_on(flow)
+            return
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )

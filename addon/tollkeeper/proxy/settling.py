@@ -94,7 +94,7 @@ def estimated(
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
     meter, seen = answer.meter, answer.meter.usage or Usage()
-    if answer.broken or hidden or call.server_tools:
+    if answer.broken or hidden or call.server_tools or meter.made.goes_on:
         least = replace(
             seen, output_tokens=max(seen.output_tokens or 0, meter.seen_output_tokens_least)
         )

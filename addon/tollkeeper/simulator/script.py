@@ -46,6 +46,7 @@ class Script:
         unknown_usage: A key to put into the usage that nobody documented (value 1).
         ignore_limit: Generates past the request's output limit, as a broken provider would.
         encoding: ``gzip`` compresses the answer whether or not the client asked.
+        polls: How often a background response is still in progress when it is asked for.
         raw: The body to answer with, base64url, instead of any dialect's.
     """
 
@@ -74,6 +75,7 @@ class Script:
     unknown_usage: str | None = None
     ignore_limit: bool = False
     encoding: str | None = None
+    polls: int = 1
     raw: str | None = None
 
     @property

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tollkeeper.simulator import control, providers
+from tollkeeper.simulator.background import Background
 from tollkeeper.simulator.certificates import LabAuthority
 from tollkeeper.simulator.exchange import Answer
 from tollkeeper.simulator.http1 import ClientGone, Peer
@@ -64,6 +65,7 @@ class Simulator:
         self._authority = LabAuthority(folder)
         self.certificate = self._authority.certificate
         self._keys: dict[str, frozenset[str]] = {}
+        self._background = Background()
         self._orders: deque[Order] = deque(maxlen=_MOST_ORDERS)
         self._servers: list[asyncio.Server] = []
         self._serials = itertools.count(1)
@@ -160,7 +162,11 @@ class Simulator:
         accepted = self._keys.get(call.host)
         if accepted is not None and providers.key_of(call.received) not in accepted:
             return Simulated(providers.refused_key(family))
-        return providers.simulate(call.received, call.host, self._next_order(call), call.serial)
+        kept = self._background.asked(call.received)
+        if kept is not None:
+            return kept
+        made = providers.simulate(call.received, call.host, self._next_order(call), call.serial)
+        return self._background.take(call.received, made)
 
     def _next_order(self, call: CallRecord) -> str:
         if call.received.method != "POST":

@@ -36,9 +36,13 @@ class Endpoint:
         dialect: How its body and its refusals are written.
         metered: True when it may cost money.
         model: From the path, where the path names it.
+        object: The id of what the provider keeps, where the path names one.
+        reaches_stored: Whether it is there to reach what the provider keeps.
     """
 
     operation: str
     dialect: Dialect
     metered: bool
     model: str | None = None
+    object: str | None = None
+    reaches_stored: bool = False

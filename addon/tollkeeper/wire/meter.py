@@ -14,6 +14,7 @@ from typing import Any, Final, Protocol
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.wire import usage as figures
+from tollkeeper.wire.made import Made
 from tollkeeper.wire.seen import Seen
 from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
 
@@ -58,6 +59,10 @@ class Meter(Protocol):
     def done(self) -> bool:
         """Whether the answer's own end was seen, so that ``usage`` is whole."""
 
+    @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
+
 
 class _Reading:
     """What one answer's events have said; a dialect's differences are its branches."""
@@ -69,20 +74,24 @@ class _Reading:
         self._model: str | None = None
         self._tier: str | None = None
         self.seen = Seen(dialect)
+        self.made = Made(dialect)
         self.done = False
 
     def event(self, data: bytes) -> None:
         """One event's payload; of one that was cut, the texts are counted."""
         names_usage = _USAGE.search(data) is not None
+        names_objects = self.made.concerns(data)
         if self._count(data):
             self.done = False
-        elif not names_usage:
+        elif not names_usage and not names_objects:
             self._end(data, names_usage)
             return
         event = _parsed(data)
         self.seen.read(event)
         if names_usage:
             self._absorb(event)
+        if names_objects:
+            self.made.read(event)
         if event is not None:
             self._end(data, names_usage)
 
@@ -120,6 +129,7 @@ class _Reading:
         """A whole answer that is not streamed."""
         if isinstance(value, dict):
             self._absorb(value)
+            self.made.read(value)
 
     def _absorb(self, answer: Any) -> None:
         """Take over the figures of an answer or event."""
@@ -257,6 +267,11 @@ class StreamMeter:
         return self._reading.seen.least_tokens
 
     @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
+        return self._reading.made
+
+    @property
     def done(self) -> bool:
         """Whether the stream's own end was seen."""
         return self._reading.done
@@ -323,6 +338,11 @@ class JsonMeter:
     def seen_output_tokens_least(self) -> int:
         """Nothing: a document is not read before it is whole."""
         return 0
+
+    @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
+        return self._reading.made
 
     @property
     def done(self) -> bool:

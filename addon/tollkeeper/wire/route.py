@@ -15,7 +15,7 @@ from tollkeeper.wire import anthropic, gemini, openai_chat, openai_responses
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
-from tollkeeper.wire.stored import stored_object
+from tollkeeper.wire.stored import stored_objects
 
 _BY_API: Final[Mapping[str, Dialect]] = {
     "openai": Dialect.OPENAI_CHAT,
@@ -40,6 +40,12 @@ https://github.com/editor-code-assistant/eca/issues/231
 """
 
 
+STORED: Final = "stored"
+"""The operation of endpoints that make, read or end what a provider keeps, for nothing."""
+
+_STORED: Final = re.compile(r"/(?:responses|conversations)/([^/]+)")
+
+
 def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
     """What a request asks for, or None: an unknown endpoint of a provider, to be refused.
 
@@ -51,7 +57,15 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
         return None
     dialect = fact.dialect or dialect_at(provider, method, path)
     model = gemini.model_in(path) if dialect is Dialect.GEMINI else None
-    return Endpoint(fact.operation, dialect, fact.metered, model)
+    named = _STORED.search(path) if fact.operation == STORED else None
+    return Endpoint(
+        fact.operation,
+        dialect,
+        fact.metered,
+        model,
+        object=named[1] if named else None,
+        reaches_stored=fact.operation == STORED,
+    )
 
 
 def dialect_at(provider: Provider, method: str, path: str) -> Dialect:
@@ -76,8 +90,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
         raise WireError(f"The body is said to be {charset[1][:20]}; send UTF-8.")
     call = _spoken(inbound, endpoint)
-    stored = stored_object(inbound.body)
-    return call if stored is None else replace(call, stored=stored)
+    stored = stored_objects(inbound.body)
+    return call if stored is None else replace(call, stored=stored[0], stored_ids=stored[1])
 
 
 def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
@@ -101,14 +115,27 @@ def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
     for text in (inbound.provider.name, inbound.method, inbound.path, inbound.query):
         digest.update(f"{len(text)}:{text}".encode("utf-8", "backslashreplace"))
     digest.update(inbound.body)
+    stored = _named_in(inbound, endpoint)
     return Call(
         provider=inbound.provider.name,
         dialect=endpoint.dialect,
         operation=endpoint.operation,
         metered=False,
         model=model,
+        stream=endpoint.object is not None and "stream=true" in inbound.query.split("&"),
+        stored=stored[0] if stored else None,
+        stored_ids=stored[1] if stored else (),
         approval_digest=digest.hexdigest(),
     )
+
+
+def _named_in(inbound: Inbound, endpoint: Endpoint) -> tuple[str, tuple[str, ...]] | None:
+    """What a free endpoint that reaches into a provider's store names, in its path and body."""
+    if not endpoint.reaches_stored:
+        return None
+    in_body = stored_objects(inbound.body) if inbound.body else None
+    ids = (*([endpoint.object] if endpoint.object else []), *(in_body[1] if in_body else ()))
+    return ("The path" if endpoint.object else in_body[0] if in_body else "", ids) if ids else None
 
 
 def wants_usage_event(call: Call, body: bytes) -> bool:
