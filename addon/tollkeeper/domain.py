@@ -487,6 +487,7 @@ class Policy:
         members: Team by agent name.
         tiers: Tier name to model globs, cheapest first.
         refusals: Overrides of the status by code, then client family (``facts/clients.yaml``).
+        websockets: Whether WebSockets to providers are opened, where their frames can be metered.
     """
 
     digest: str
@@ -507,6 +508,7 @@ class Policy:
     upstream_credentials: KeySource | None = None
     upstream_trust: str | None = None
     body_limit_bytes: int = 32 * 1024 * 1024
+    websockets: bool = False
 
 
 # -------------------------------------------------------------------------------------- ledger

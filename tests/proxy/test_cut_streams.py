@@ -102,7 +102,7 @@ def chunked(data: bytes, borders: list[int]) -> list[bytes]:
 
 
 @pytest.mark.parametrize(("folder", "case"), STREAMS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(cut_at=st.integers(0, 40_000), borders=st.lists(st.integers(0, 40_000), max_size=12))
 def test_cut_stream_is_never_booked_below_what_it_said_or_above_what_was_reserved(
     folder: Path, case: dict[str, Any], cut_at: int, borders: list[int]

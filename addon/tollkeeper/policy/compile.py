@@ -74,6 +74,7 @@ def compile_policy(entry: PolicyEntry, digest: str, folder: Path) -> Policy:
         upstream_credentials=_key(entry.upstream.credentials, folder),
         upstream_trust=_path(entry.upstream.trust, folder),
         body_limit_bytes=entry.body_limit,
+        websockets=entry.websockets,
     )
 
 

@@ -299,4 +299,7 @@ class PolicyEntry(Strict):
     upstream: UpstreamEntry = UpstreamEntry()
     body_limit: Size = 32 * 1024 * 1024
     """The largest request body that is read; a larger one is refused."""
+    websockets: bool = False
+    """``true`` opens WebSockets to providers where each call on them can be metered: OpenAI's
+    Responses. Else they get 426, on which clients fall back to HTTPS."""
     examples: list[ExampleEntry] = Field(default_factory=list, max_length=10_000)

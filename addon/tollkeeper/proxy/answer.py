@@ -68,11 +68,11 @@ class Answer:
         self.shut = True
         try:
             out = self.follow(data)
+            self.tell()
         except Exception:
             log.exception("An answer's meter broke; nothing more of the answer passes")
             return []
         self.shut = False
-        self.tell()
         return out or []
 
     def tell(self) -> None:

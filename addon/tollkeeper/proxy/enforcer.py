@@ -28,6 +28,7 @@ from tollkeeper.proxy.reading import (
     is_websocket,
     likeness,
     objection,
+    plain_socket,
     read,
     strip_control_headers,
 )
@@ -36,8 +37,13 @@ from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
+from tollkeeper.wire.openai_socket import OPERATION as WEBSOCKET
 
 log = logging.getLogger(__name__)
+
+UPGRADE_REFUSED = (
+    "Send this call over HTTPS: WebSockets are refused unless the policy says `websockets: true`."
+)
 
 
 class Enforcer:
@@ -75,8 +81,11 @@ class Enforcer:
         if caller.refused is not None or caller.provider is None:  # no admission would look
             self.doorkeeper.look_again(caller)
         if caller.provider is not None and is_websocket(headers):
-            flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
-            return
+            passage.websocket = self.station.policy_file.policy.websockets
+            if not passage.websocket:
+                flow.response = answer(426, UPGRADE_REFUSED)
+                return
+            plain_socket(flow.request)
         reason = self.station.shut or caller.refused or objection(flow, caller, headers)
         if reason is not None:
             self.station.turned_away[reason.code] += 1
@@ -127,7 +136,8 @@ class Enforcer:
         try:
             inbound = read(flow, passage.caller.provider, policy.body_limit_bytes)
             passage.endpoint = route.recognise(inbound.provider, inbound.method, inbound.path)
-            if passage.endpoint is None:
+            upgrades = passage.endpoint is not None and passage.endpoint.operation == WEBSOCKET
+            if passage.endpoint is None or upgrades != passage.websocket:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             passage.call = route.parse(inbound, passage.endpoint)
@@ -257,6 +267,8 @@ class Enforcer:
         if passage.settled or passage.admission.effect is not Effect.ALLOW:
             return
         flow.response.headers.pop("alt-svc", None)
+        if passage.websocket:
+            flow.response.headers.pop("sec-websocket-extensions", None)
         fits_begun_stream(flow)
         assert passage.call is not None
         content_type = flow.response.headers.get("content-type", "")

@@ -26,6 +26,7 @@ class Passage:
         judged: The request as it was when it was judged; nothing else may leave.
         admission: What was decided; settled when ``settled`` is True.
         answer: The meter of the answer that is being passed on.
+        websocket: Whether it asks to switch to a WebSocket.
         lost: The answer could not be followed, so our refusal takes its place.
     """
 
@@ -43,6 +44,7 @@ class Passage:
     usage_spliced: bool = False
     settled: bool = False
     lost: bool = False
+    websocket: bool = False
 
 
 def fault_response(dialect: Dialect | None) -> http.Response:

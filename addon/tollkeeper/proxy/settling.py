@@ -94,7 +94,8 @@ def estimated(
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
     meter, seen = answer.meter, answer.meter.usage or Usage()
-    if answer.broken or hidden or call.server_tools or meter.made.goes_on:
+    behind = "background" in call.features and meter.made.goes_on
+    if answer.broken or hidden or call.server_tools or behind:
         least = replace(
             seen, output_tokens=max(seen.output_tokens or 0, meter.seen_output_tokens_least)
         )

@@ -81,7 +81,7 @@ class Made:
         kind, inner = value.get("object"), value.get("response")
         if kind == "conversation":
             self._keep(value.get("id"))
-        response = value if kind == "response" else inner
+        response: Any = value if kind == "response" else inner
         if isinstance(response, dict):
             self._keep(response.get("id"))
             if isinstance(response.get("id"), str):
@@ -91,8 +91,8 @@ class Made:
             self._id_in(response, "conversation")
             for item in _objects(response.get("output")):
                 self._item(item)
-        for item in (value.get("item"), *_objects(value.get("data"))):
-            self._item(item)
+        for one in (value.get("item"), *_objects(value.get("data"))):
+            self._item(one)
 
     def _item(self, item: Any) -> None:
         if not isinstance(item, dict):
