@@ -109,6 +109,7 @@ def explain(
         "rules": list(found.rules),
         "costs_at_most_nano_usd": decision.reserve_nano_usd if found.model else None,
         "expected_nano_usd": decision.expected_nano_usd, "price_from": decision.price_source,
+        "outgrown_streams_cut_by": decision.cuts,
         "changes": {name: value for name in ("model", "provider", "max_output_tokens")
                     if (value := getattr(decision.changes, name)) is not None},
     }  # fmt: skip

@@ -53,6 +53,8 @@ FILES = {
         (Dialect.GEMINI, {"id": "x"}, []),
         (Dialect.OPENAI_RESPONSES, {"response": {"id": 7, "output": "x"}, "item": []}, []),
         (Dialect.OPENAI_RESPONSES, [1], []),
+        (Dialect.OPENAI_RESPONSES, {"object": "list", "data": [{"id": "msg_of_somebody"}]}, []),
+        (Dialect.ANTHROPIC, {"content": [FILES | {"type": "mcp_tool_result"}]}, []),
     ],
 )  # fmt: skip
 def test_ids_of_what_was_made(dialect: Dialect, value: Any, ids: list[str]) -> None:

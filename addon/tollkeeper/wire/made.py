@@ -91,8 +91,8 @@ class Made:
             self._id_in(response, "conversation")
             for item in _objects(response.get("output")):
                 self._item(item)
-        for one in (value.get("item"), *_objects(value.get("data"))):
-            self._item(one)
+        # Lists of what was sent (``data``) have ids that a client may have made up.
+        self._item(value.get("item"))
 
     def _item(self, item: Any) -> None:
         if not isinstance(item, dict):
@@ -107,7 +107,8 @@ class Made:
 
     def _files_in(self, block: Any) -> None:
         """Files that a tool of the provider made: ``content.content[].file_id``."""
-        if not isinstance(block, dict) or not str(block.get("type")).endswith("_tool_result"):
+        kind = block.get("type") if isinstance(block, dict) else None
+        if not isinstance(kind, str) or not kind.endswith("code_execution_tool_result"):
             return
         content = block.get("content")
         inner = content.get("content") if isinstance(content, dict) else None
