@@ -190,6 +190,24 @@ def test_answer_that_outgrows_its_reservation_ends_the_connection(world: World) 
     assert row["cost_nano_usd"] >= row["worst_nano_usd"] > 0
 
 
+def test_proxy_that_ends_does_not_wait_for_an_idle_connection(world: World) -> None:
+    world.agent()
+    world.policy(dict(OPEN))
+    proxy = world.proxy("grace_seconds=600")
+    code = TWO.replace(
+        "    second, more =", '    print("IDLE", flush=True)\n    ws.recv()\n    second, more ='
+    )
+    client = started(world, proxy, code)
+    assert client.stdout is not None
+    assert client.stdout.readline() == "IDLE\n"
+
+    proxy.stop()  # in less than twenty seconds
+
+    out, _ = client.communicate(timeout=20)
+    assert out.startswith("RAISED "), out
+    assert world.books()["open"] == 0
+
+
 def test_plain_request_for_the_path_of_the_socket_is_unknown(world: World) -> None:
     world.agent()
     world.policy(dict(OPEN))

@@ -8,11 +8,13 @@ import time
 
 import pytest
 from mitmproxy import http, websocket
-from mitmproxy.test import tflow
+from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
+from mitmproxy.test import taddons, tflow
 from wsproto.frame_protocol import Opcode
 
 from proxy.house import House
 from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.closing import SHUT
 from tollkeeper.proxy.passage import Passage
 from tollkeeper.proxy.websockets import SHOWN_MESSAGES, Socket, WebSockets
 
@@ -106,6 +108,33 @@ def test_error_before_an_answer_costs_nothing_and_after_its_beginning_it_does(ho
     refused, broken = (row["cost_nano_usd"] for row in house.calls())
     assert refused == 0
     assert broken > 0
+
+
+def test_proxy_that_ends_takes_no_new_call(house: House) -> None:
+    made, flow, socket = under_way(house)
+    house.judged(path="/v1/responses", body=BODY)
+    socket.turn, calls = None, len(house.calls())
+    house.station.shut = SHUT
+    sent = Proxyserver()
+
+    with taddons.context() as context:
+        context.master.addons.lookup["proxyserver"] = sent
+        passed = frame(made, flow, {"type": "response.create"} | BODY, from_client=True)
+
+    assert not passed
+    assert len(house.calls()) == calls
+    [event] = sent.injected
+    assert b"shutting down" in event.message.content
+
+
+class Proxyserver:
+    """The one of mitmproxy's addons that frames of our own are handed to."""
+
+    def __init__(self) -> None:
+        self.injected: list[WebSocketMessageInjected] = []
+
+    def inject_event(self, event: WebSocketMessageInjected) -> None:
+        self.injected.append(event)
 
 
 def test_few_messages_are_kept_for_the_views(house: House) -> None:

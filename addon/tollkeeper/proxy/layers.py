@@ -71,9 +71,9 @@ class WatchedQueue(deque[events.Event]):
 
 
 def under_way() -> int:
-    """How many requests are neither answered nor broken off; an open tunnel is none by itself."""
-    flows = [stream.flow for stream in list(STREAMS.values())]
-    return sum(flow.live and flow.request.method != "CONNECT" for flow in flows)
+    """How many requests are neither answered nor broken off; an open tunnel or WebSocket is none."""
+    streams = [one for one in list(STREAMS.values()) if not getattr(one.child_layer, "idle", False)]
+    return sum(one.flow.live and one.flow.request.method != "CONNECT" for one in streams)
 
 
 def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:

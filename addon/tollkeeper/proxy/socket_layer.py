@@ -19,9 +19,11 @@ class BoundedWebsocket(websocket.WebsocketLayer):
 
     Attributes:
         last_words: What the client is told before the connection ends on both sides; None to go on.
+        idle: Whether no call is under way on it, so that a proxy that ends need not wait.
     """
 
     last_words: bytes | None
+    idle: bool
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
         """As mitmproxy's, until a message is too long or the connection is to end."""
@@ -47,7 +49,7 @@ def bound(flow: http.HTTPFlow) -> None:
     made = _layer_of(flow)
     assert made is not None
     made.__class__ = BoundedWebsocket
-    vars(made)["last_words"] = None
+    vars(made).update(last_words=None, idle=False)
 
 
 def end(flow: http.HTTPFlow, last_words: bytes) -> None:
@@ -55,6 +57,13 @@ def end(flow: http.HTTPFlow, last_words: bytes) -> None:
     made = _layer_of(flow)
     if isinstance(made, BoundedWebsocket):
         made.last_words = last_words
+
+
+def rest(flow: http.HTTPFlow, idle: bool) -> None:
+    """Say whether a flow's connection is idle."""
+    made = _layer_of(flow)
+    if isinstance(made, BoundedWebsocket):
+        made.idle = idle
 
 
 def _layer_of(flow: http.HTTPFlow) -> websocket.WebsocketLayer | None:

@@ -69,7 +69,8 @@ class WebSockets:
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """Bound the connection and know who has opened it."""
         socket_layer.bound(flow)
-        self.sockets[flow] = Socket(self.enforcer.passages[flow])
+        socket = self.sockets[flow] = Socket(self.enforcer.passages[flow])
+        socket_layer.rest(flow, idle=socket.upgrade.caller.provider is not None)
 
     @frames_closed
     async def websocket_message(
@@ -86,9 +87,10 @@ class WebSockets:
             if known:
                 socket.ours.remove(message.content)
             return known
-        if message.from_client:
-            return await self.asked(flow, socket, message)
-        return await self.answered(flow, socket, message)
+        judge = self.asked if message.from_client else self.answered
+        passes = await judge(flow, socket, message)
+        socket_layer.rest(flow, idle=socket.turn is None)
+        return passes
 
     @books_closed
     async def websocket_end(self, flow: http.HTTPFlow) -> None:
@@ -113,8 +115,11 @@ class WebSockets:
         self, flow: http.HTTPFlow, socket: Socket, message: websocket.WebSocketMessage
     ) -> bool:
         """Judge a client's frame; one that is refused is answered with an error event."""
-        provider = socket.upgrade.caller.provider
+        provider, shut = socket.upgrade.caller.provider, self.enforcer.station.shut
         assert provider is not None
+        if shut is not None:
+            self.refuse(flow, socket, shut)
+            return False
         path = flow.request.path.partition("?")[0]
         try:
             check_readable(socket, message)
