@@ -38,6 +38,8 @@ MIRRORED_ELSEWHERE = {
     "ledger/calls": "the rows of a call; every verb of the engine goes through them",
     "launch/bundle": "with the authority whose certificate it bundles",
     "launch/replace": "with the authority and the bundle that it puts in place",
+    "proxy/socket_layer": "with the WebSockets of a real client, e2e/test_websockets",
+    "proxy/own_hooks": "with the layers that call them",
     "proxy/refusals": "with the enforcer, and with what clients are seen to get",
     "policy/given": "with the examples that are written in it",
     "wire/dialect": "two records without behaviour",

@@ -162,6 +162,7 @@ class Call:
             nothing else makes the input opaque.
         stored: The first member that names an object which the provider keeps (a file, a response),
             or None.
+        stored_ids: The ids of all of them; an empty one stands for what cannot be read.
         max_output_tokens: The limit that the call names for one choice, or None.
         choices: ``n`` or ``candidateCount``; each may be billed a whole output.
         extra_output_tokens: What may be billed as output beyond the limit (rejected predictions).
@@ -197,6 +198,7 @@ class Call:
     opaque_input: str | None = None
     unsized_parts: int = 0
     stored: str | None = None
+    stored_ids: tuple[str, ...] = ()
     max_output_tokens: int | None = None
     choices: int = 1
     extra_output_tokens: int = 0
@@ -278,6 +280,8 @@ class Limits:
             whole context window.
         server_tools_nano_usd: Reserved on top of a call that offers server-side tools; None refuses
             them under a budget.
+        on_overrun: ``cut`` ends a stream that outgrows its reservation; ``book``, which is also
+            meant by None, lets it go on and books what it comes to.
     """
 
     budget_nano_usd: Mapping[Window, int] = field(default_factory=dict)
@@ -298,6 +302,7 @@ class Limits:
     scope: str | None = None
     server_tools_nano_usd: int | None = None
     unsized_input_tokens: int | None = None
+    on_overrun: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -424,6 +429,8 @@ class Decision:
         key: Whose provider key goes along: ``injected``, ``own`` or ``either``.
         billing: Who pays, as far as the request shows it.
         worst_nano_usd: The worst case, reserved or not; None without a price.
+        cuts: The limit by which a stream that outgrows its reservation is cut, as a client may be
+            told of it; None to let it go on.
     """
 
     effect: Effect
@@ -442,6 +449,7 @@ class Decision:
     key: str = "either"
     billing: Billing = Billing.METERED
     worst_nano_usd: int | None = None
+    cuts: str | None = None
 
 
 # -------------------------------------------------------------------------------------- policy
@@ -573,6 +581,7 @@ class Policy:
         members: Team by agent name.
         tiers: Tier name to model globs, cheapest first.
         refusals: Overrides of the status by code, then client family (``facts/clients.yaml``).
+        websockets: Whether WebSockets to providers are opened, where their frames can be metered.
     """
 
     digest: str
@@ -593,6 +602,7 @@ class Policy:
     upstream_credentials: KeySource | None = None
     upstream_trust: str | None = None
     body_limit_bytes: int = 32 * 1024 * 1024
+    websockets: bool = False
 
 
 # -------------------------------------------------------------------------------------- ledger

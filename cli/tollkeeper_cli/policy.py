@@ -113,6 +113,7 @@ def explain(
             None if decision.billing is Billing.METERED else decision.worst_nano_usd
         ),
         "expected_nano_usd": decision.expected_nano_usd, "price_from": decision.price_source,
+        "outgrown_streams_cut_by": decision.cuts,
         "changes": {name: value for name in ("model", "provider", "max_output_tokens")
                     if (value := getattr(decision.changes, name)) is not None},
     }  # fmt: skip

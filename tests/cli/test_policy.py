@@ -76,6 +76,18 @@ def test_explain_asks_another_policy_when_told(cli: Cli, home: Home, tmp_path: P
     assert cli("policy", "explain", str(tmp_path / "none"), "--policy", str(policy)).code == 1
 
 
+def test_explain_names_the_limit_that_cuts_outgrown_streams(
+    cli: Cli, home: Home, tmp_path: Path
+) -> None:
+    request, policy = tmp_path / "request.json", tmp_path / "other.yaml"
+    request.write_text(json.dumps({"agent": "atlas", "call": {"model": "gpt-4o", "prompt": "x"}}))
+    policy.write_text("version: 1\nagents: {atlas: {on_overrun: cut, max_output_tokens: 5}}\n")
+
+    done = cli("policy", "explain", str(request), "--policy", str(policy))
+
+    assert any(line.endswith("  agents.atlas.on_overrun") for line in done.lines), done.out
+
+
 @pytest.fixture
 def flows(tmp_path: Path) -> Path:
     path = tmp_path / "flows"

@@ -69,3 +69,23 @@ def test_stored_object_is_refused_with_a_shared_key_and_with_no_other(
 
     assert (len(shared), len(own)) == (refused, 0)
     assert all("file_id" in reason.message for reason in shared)
+
+
+@pytest.mark.parametrize(
+    ("ids", "own", "refused"),
+    [
+        (("file_1",), {"file_1"}, 0),
+        (("file_1", "file_2"), {"file_1", "file_2", "file_3"}, 0),
+        (("file_1", "file_2"), {"file_1"}, 1),
+        (("file_1", ""), {"file_1"}, 1),
+        ((), {"file_1"}, 1),
+    ],
+)
+def test_what_the_agents_own_calls_have_made_may_be_named(
+    ids: tuple[str, ...], own: set[str], refused: int
+) -> None:
+    call = Call(
+        "openai", Dialect.OPENAI_CHAT, "chat", metered=True, stored="file_id", stored_ids=ids
+    )
+
+    assert len(list(stored_reasons(call, policy(), "either", "openai", own))) == refused

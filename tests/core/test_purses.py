@@ -123,11 +123,13 @@ def test_server_tools_need_an_amount_set_aside_under_a_budget() -> None:
     assert judge(call).effect is Effect.ALLOW
 
 
-def test_background_calls_are_refused_under_a_budget() -> None:
-    call = make_call(features=frozenset({"background"}))
+def test_background_calls_that_nobody_can_ask_for_are_refused_under_a_budget() -> None:
+    call = make_call(features=frozenset({"background", "background_unasked"}))
 
     assert "Background" in first(judge(call, policy_for(PURSE)))
     assert judge(call).effect is Effect.ALLOW
+    asked_for = make_call(features=frozenset({"background"}))
+    assert judge(asked_for, policy_for(PURSE)).effect is Effect.ALLOW
 
 
 def test_unbounded_output_is_refused_under_a_budget_or_tpm_and_passes_without() -> None:

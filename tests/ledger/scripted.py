@@ -62,11 +62,16 @@ class ScriptedCase:
     billing: Billing = Billing.METERED
     worst: int | None = None
     now_ns: int = T0
+    named: Sequence[str] = ()
     saw: Snapshot | None = None
 
     @property
     def approval_digest(self) -> str:
         return self.digest
+
+    @property
+    def objects(self) -> tuple[str, Sequence[str]]:
+        return "openai", self.named
 
     def accounts(self, standing: Standing) -> Sequence[Account]:
         return [*self.budgets, *self.quotas]

@@ -24,6 +24,7 @@ FULL = Limits(
     max_output_tokens=5,
     strict=True,
     clamp=False,
+    on_overrun="cut",
     key="own",
     scope="read-only",
     server_tools_nano_usd=0,

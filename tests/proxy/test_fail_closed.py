@@ -24,7 +24,7 @@ from tollkeeper.domain import Reason
 from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.enforcer import Enforcer
-from tollkeeper.proxy.fail_closed import books_closed, fail_closed
+from tollkeeper.proxy.fail_closed import books_closed, fail_closed, frames_closed
 from tollkeeper.proxy.process_file import ProcessFile
 from tollkeeper.proxy.serve import our_addons
 from tollkeeper.proxy.serving import Announcer, Serving
@@ -51,6 +51,9 @@ GUARDS: dict[str, Callable[..., Any]] = {
     "responseheaders": books_closed,
     "response": books_closed,
     "error": books_closed,
+    "websocket_start": books_closed,
+    "websocket_message": frames_closed,
+    "websocket_end": books_closed,
 }
 
 CANNOT_LET_TRAFFIC_PASS = {
@@ -315,7 +318,7 @@ def test_fault_at_any_line_of_the_stream_callable_lets_nothing_more_pass(
         asyncio.run(house.enforcer.error(flow))
 
     source, start = inspect.getsourcelines(Answer.__call__)
-    words = ("if self.shut:", "self.shut = True", "return out or []")
+    words = ("if self.shut or self.cut:", "self.shut = True", "return out or []")
     beside_the_latch = {
         f"answer.py:{start + at}" for at, line in enumerate(source) if line.strip() in words
     }

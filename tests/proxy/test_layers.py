@@ -16,11 +16,11 @@ from tollkeeper.proxy.layers import (
     STREAMS,
     GovernedStream,
     RefuseTunnel,
-    WatchedQueue,
     fingerprint,
     governed_layer,
     when_client_leaves,
 )
+from tollkeeper.proxy.own_hooks import WatchedQueue
 
 PINNED = {
     "HttpLayer._handle_event": "6ba31883cc7a06b3",
@@ -31,6 +31,7 @@ PINNED = {
     "HttpStream.state_wait_for_request_headers": "3706d5d5ce01dcd4",
     "HttpStream.state_consume_request_body": "45459c1bbd8bdb1a",
     "HttpStream.state_consume_response_body": "5323db61dfc7e2e1",
+    "HttpStream.state_stream_response_body": "3fb6320300d3ddd5",
     "HttpStream.send_response": "d581bc106152e369",
     "HttpStream.start_response_stream": "b0de9e9a5ee27276",
     "HttpStream.handle_protocol_error": "59fc3b2eeeabf63a",

@@ -12,7 +12,8 @@ from proxy.house import HOLD_ALL, House, run
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.proxy import layers
-from tollkeeper.proxy.layers import STREAMS, WatchedQueue
+from tollkeeper.proxy.layers import STREAMS
+from tollkeeper.proxy.own_hooks import WatchedQueue
 from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
 
 

@@ -40,7 +40,7 @@ def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(
         ({"conversation": "conv_1"}, "conversation"),
         ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
-        ({"background": True}, "background"),
+        ({"background": True}, None),
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "item_reference item"),
         ({"input": [{"id": "msg_1"}]}, "item_reference item"),
         ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, "reasoning item by id"),

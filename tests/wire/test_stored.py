@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tollkeeper.errors import WireError
-from tollkeeper.wire.stored import stored_object
+from tollkeeper.wire.stored import MOST_NAMED, stored_objects
 
 
 @pytest.mark.parametrize(
@@ -16,6 +16,9 @@ from tollkeeper.wire.stored import stored_object
         ({"conversation": "conv_1"}, "conversation"),
         ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
+        ({"input": [{"id": "msg_1"}]}, "item_reference"),
+        ({"input": [{"type": None, "id": "msg_1"}]}, "item_reference"),
+        ({"input": [{"type": "reasoning", "id": "rs_1", "summary": []}]}, "reasoning item by id"),
         ({"input": [{"content": [{"type": "input_image", "file_id": "f"}]}]}, "file_id"),
         ({"tools": [{"type": "file_search", "vector_store_ids": ["v"]}]}, "vector_store_ids"),
         ({"tools": [{"type": "code_interpreter", "container": "cntr_1"}]}, "container"),
@@ -36,11 +39,17 @@ from tollkeeper.wire.stored import stored_object
     ],
 )
 def test_object_that_the_provider_keeps_is_found(body: dict[str, Any], found: str) -> None:
-    assert stored_object(json.dumps(body).encode()) == found
+    named = stored_objects(json.dumps(body).encode())
+
+    assert named is not None
+    assert named[0] == found
+    assert all(named[1])
 
 
 def test_escapes_hide_nothing() -> None:
-    assert stored_object(b'{"previous\\u005fresponse_id": "resp_1"}') == "previous_response_id"
+    assert stored_objects(b'{"previous\\u005fresponse_id": "resp_1"}') == (
+        "previous_response_id", ("resp_1",),
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -57,12 +66,43 @@ def test_escapes_hide_nothing() -> None:
         {"contents": [{"parts": [{"functionCall": {"args": {"file_id": "of the app"}}}]}]},
         {"contents": [{"parts": [{"fileData": {"fileUri": "https://youtu.be/x"}}]}]},
         {"metadata": {"conversation": "of the app"}},
+        {"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "x"}]},
+        {"input": [{"type": "message", "id": "msg_1", "role": "user", "content": "x"}]},
     ],
 )
 def test_words_of_the_client_and_settings_are_no_objects(body: dict[str, Any]) -> None:
-    assert stored_object(json.dumps(body).encode()) is None
+    assert stored_objects(json.dumps(body).encode()) is None
 
 
 def test_unreadable_body_is_a_wire_error() -> None:
     with pytest.raises(WireError):
-        stored_object(b'{"file_id": ')
+        stored_objects(b'{"file_id": ')
+
+
+def test_every_id_is_named_once() -> None:
+    body = {
+        "conversation": {"id": "conv_1"},
+        "tools": [{"container": {"type": "auto", "file_ids": ["file_1", "file_2"]}}],
+        "input": [{"type": "item_reference", "id": "msg_1"}, {"file_id": "file_1"}],
+    }
+
+    named = stored_objects(json.dumps(body).encode())
+
+    assert named is not None
+    assert sorted(named[1]) == ["conv_1", "file_1", "file_2", "msg_1"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"file_ids": [{"id": "file_1"}]},
+        {"input": [{"type": "item_reference"}]},
+        {"container": {"id": 7}},
+        {"file_ids": [f"file_{n}" for n in range(MOST_NAMED + 1)]},
+    ],
+)
+def test_what_cannot_be_read_as_ids_stands_as_an_empty_one(body: dict[str, Any]) -> None:
+    named = stored_objects(json.dumps(body).encode())
+
+    assert named is not None
+    assert "" in named[1]

@@ -140,6 +140,7 @@ class CallCase:
         self._weighed: Weighed | None = None
         self._known_stack: tuple[Standing, Stack] | None = None
         self.provider, self.model = resolve(policy, call)
+        self.objects = (self.provider, call.stored_ids)
         self.facts = self._known_facts()
         self._early = self._view.early_rules.matching(self.facts)
 
@@ -185,7 +186,7 @@ class CallCase:
             *input_limit_reasons(bounds, stack.sized),
             *price_reasons(call, f"{self.provider}/{self.model}", self.sheet, bounds, stack),
             *budget_reasons(price, purses),
-            *stored_reasons(call, self.policy, stack.key, self.provider),
+            *stored_reasons(call, self.policy, stack.key, self.provider, snapshot.own_objects),
             *deny_reasons(weighed.rules(Effect.DENY)),
         ]
         if call.metered:
@@ -325,6 +326,7 @@ class CallCase:
             key=weighed.stack.key,
             billing=weighed.billing,
             worst_nano_usd=price.worst_nano_usd,
+            cuts=weighed.stack.cuts if self.policy.mode is Mode.ENFORCE else None,
         )
 
     def _changes(self, bounds: Bounds) -> Changes:

@@ -27,14 +27,23 @@ def goes_with_own_key(policy: Policy, wanted: str, asked: str, goes_to: str) -> 
     return asked == goes_to and (wanted == "own" or (wanted == "either" and not has_key))
 
 
-def stored_reasons(call: Call, policy: Policy, wanted: str, goes_to: str) -> Iterator[Reason]:
-    """Why a call may not name objects that the provider keeps: with a shared key they are anyone's."""
+def stored_reasons(
+    call: Call, policy: Policy, wanted: str, goes_to: str, own: Collection[str] = ()
+) -> Iterator[Reason]:
+    """Why a call may not name objects that the provider keeps: with a shared key they are anyone's.
+
+    Args:
+        own: Those of them that calls of this agent, or of one below it, have made.
+    """
     if call.stored is None or goes_with_own_key(policy, wanted, call.provider, goes_to):
+        return
+    if call.stored_ids and all(one in own for one in call.stored_ids):
         return
     yield Reason(
         Effect.DENY,
         Code.POLICY_DENIED,
         f"providers.{goes_to}.key",
-        f"{call.stored} names something that the provider keeps. With the operator's key that could "
-        "be another agent's, so it is refused; send what is needed in the call itself.",
+        f"{call.stored} names something that the provider keeps and no call of this agent has made. "
+        "With the operator's key it could be another agent's, so it is refused; send what is needed in "
+        "the call itself.",
     )

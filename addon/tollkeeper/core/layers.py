@@ -118,6 +118,7 @@ class Stack:
             layer names a number.
         key: Whose provider key goes along, as the strictest layer has it: ``injected``, ``own``,
             ``either``.
+        cuts: The first limit that has a stream cut which outgrows its reservation, or None.
         accounts: Of all budgets and quotas, each once.
         since_ns: From when to when (exclusive) the accounts are these.
     """
@@ -132,6 +133,7 @@ class Stack:
     server_tools_nano_usd: int | None
     unsized_input_tokens: int | None
     key: str
+    cuts: str | None
     budgets: tuple[Line, ...]
     quotas: tuple[Line, ...]
     accounts: tuple[Account, ...]
@@ -349,6 +351,7 @@ def _stacked(
         sized=tuple(over for over in layers if over.limits.max_input_tokens is not None),
         output_cap=min(caps, default=None),
         clamp=True in wishes and False not in wishes,
+        cuts=next((o.name("on_overrun") for o in layers if o.limits.on_overrun == "cut"), None),
         key=strictest({over.limits.key for over in layers}),
         server_tools_nano_usd=max((one for one in aside if one is not None), default=None),
         unsized_input_tokens=max((one for one in unsized if one is not None), default=None),

@@ -164,9 +164,11 @@ def price_reasons(
             f"Tools that the provider runs and bills ({listed(call.server_tools)}) are refused "
             "under a budget; the operator can set an amount aside for them with server_tools_usd.",
         )
-    if "background" in call.features:
+    if "background_unasked" in call.features:
         yield over.denies(
-            key, "Background calls are refused under a budget, because they cannot be settled."
+            key,
+            "Background calls of this provider are refused under a budget, because they cannot be "
+            "settled: nothing is known that asks for their answer.",
         )
 
 

@@ -124,6 +124,7 @@ class Snapshot:
         open_holds: How many of this agent's calls wait for a person, besides this one; a question
             that nobody waits for counts as one. For a child those of its whole family, so that
             more children are not more questions.
+        own_objects: Those of ``Case.objects`` that calls of this agent or its descendants have made.
         billed_prefix: ``(digest, input_tokens)`` of the longest billed prefix known, or None.
     """
 
@@ -134,3 +135,4 @@ class Snapshot:
     billed_prefix: tuple[str, int] | None = None
     history: History | None = None
     open_holds: int = 0
+    own_objects: frozenset[str] = frozenset()

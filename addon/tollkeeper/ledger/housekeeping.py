@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 
 from tollkeeper.domain import NS_PER_SECOND, Basis, Outcome, Settlement
-from tollkeeper.ledger import learning, rates
+from tollkeeper.ledger import learning, objects, rates
 from tollkeeper.ledger.calls import OpenCall, open_calls
 from tollkeeper.ledger.delegation import bury_ended
 from tollkeeper.ledger.file import Connection
@@ -45,13 +45,16 @@ class Housekeeping(Journal):
     def recover(self, alive: Callable[[str], bool], now_ns: int) -> int:
         """Book what dead owners left: held calls void, forwarded calls in full. How many.
 
-        Dead is an owner whose lease is over or who is not ``alive``; never this process itself.
+        Dead is an owner whose lease is over or who is not ``alive``; never this process itself. What
+        is awaited stays open (``objects.py``).
         """
         with self.transaction() as connection:
             left = [
                 call
                 for call in open_calls(connection)
-                if call.owner != self._owner and not _lives(connection, call.owner, alive, now_ns)
+                if call.owner != self._owner
+                and not _lives(connection, call.owner, alive, now_ns)
+                and not _is_awaited(connection, call.id)
             ]
             for call in left:
                 _book(connection, call, now_ns)
@@ -69,6 +72,7 @@ class Housekeeping(Journal):
             rates.forget(connection, now_ns)
             if forget_prefixes := now_ns - self._forgot_ns >= _FORGET_NS:
                 learning.forget(connection, now_ns)
+                objects.forget(connection, now_ns)
         if forget_prefixes:
             self._forgot_ns = now_ns
 
@@ -85,6 +89,12 @@ def renew(connection: Connection, owner: str, now_ns: int) -> None:
 def _lives(connection: Connection, owner: str, alive: Callable[[str], bool], now_ns: int) -> bool:
     row = connection.execute("SELECT renewed_ns FROM leases WHERE owner = ?", (owner,)).fetchone()
     return row is not None and now_ns - row[0] < LEASE_NS and alive(owner)
+
+
+def _is_awaited(connection: Connection, call: str) -> bool:
+    """Whether the provider works on its answer, which somebody will ask for."""
+    row = connection.execute("SELECT 1 FROM awaited WHERE call = ?", (call,)).fetchone()
+    return row is not None
 
 
 def _book(connection: Connection, call: OpenCall, now_ns: int) -> None:

@@ -223,6 +223,27 @@ _FIRST = (
         PRIMARY KEY (agent, model_key)
     ) STRICT, WITHOUT ROWID
     """,
+    # What providers keep, and by whose calls it was made: with a shared key nobody else may name it.
+    """
+    CREATE TABLE objects (
+        provider TEXT NOT NULL,
+        id TEXT NOT NULL,                -- as the provider names it
+        agent TEXT NOT NULL,
+        at_ns INTEGER NOT NULL,          -- when last seen in an answer
+        PRIMARY KEY (provider, id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    # Background calls: their reservation stands until their answer was asked for.
+    """
+    CREATE TABLE awaited (
+        call TEXT PRIMARY KEY REFERENCES calls(id),
+        provider_name TEXT NOT NULL,
+        response TEXT NOT NULL,          -- what to ask the provider for
+        model TEXT NOT NULL,
+        service_tier TEXT,               -- as asked for; NULL for none
+        until_ns INTEGER NOT NULL        -- then it is booked whole
+    ) STRICT, WITHOUT ROWID
+    """,
     # Which processes live.
     """
     CREATE TABLE leases (

@@ -6,7 +6,7 @@ and writes what the decision says, the audit record included. Nothing is checked
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
@@ -40,6 +40,10 @@ class Case(Protocol):
     @property
     def model_key(self) -> str:
         """``provider/model``: what history is kept under; empty for free calls."""
+
+    @property
+    def objects(self) -> tuple[str, Sequence[str]]:
+        """The provider that it goes to, and the ids of what that provider keeps which it names."""
 
     def accounts(self, standing: Standing) -> Sequence[Account]:
         """The accounts whose balances the decision needs."""
@@ -182,6 +186,19 @@ class Ledger(Protocol):
 
     def reading(self) -> AbstractContextManager[None]:
         """Within this, ``rows`` sees the ledger as one moment had it, however long it takes."""
+
+    # ---- what providers keep
+
+    def remember(self, agent: str, provider: str, ids: Iterable[str], now_ns: int) -> None:
+        """These were made by calls of this agent. What another agent's calls made stays theirs."""
+
+    def await_answer(
+        self, call: str, provider: str, response: str, model: str, tier: str | None, now_ns: int
+    ) -> None:
+        """Keep the reservation of a call open that goes on behind its answer, over restarts too."""
+
+    def give_up_awaited(self, now_ns: int) -> int:
+        """Book whole what nobody has asked for in a day. How many."""
 
     # ---- keeping house
 

@@ -27,6 +27,7 @@ from tollkeeper.ledger.delegation import Delegation
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.housekeeping import Housekeeping, renew
 from tollkeeper.ledger.journal import append
+from tollkeeper.ledger.objects import Objects, own_objects
 from tollkeeper.ledger.port import Case
 from tollkeeper.ledger.settling import let_go, resolve
 
@@ -36,7 +37,7 @@ _KINDS = {Effect.ALLOW: "admitted", Effect.CHANGE: "admitted", Effect.HOLD: "hel
           Effect.DENY: "refused"}  # fmt: skip
 
 
-class SqliteLedger(Delegation, Approvals, Accounts, Housekeeping):
+class SqliteLedger(Delegation, Approvals, Accounts, Objects, Housekeeping):
     """``ledger.port.Ledger`` on SQLite: WAL, one write transaction a verb.
 
     It may be used from any thread, by one at a time. Reading never waits for writing.
@@ -182,6 +183,7 @@ class SqliteLedger(Delegation, Approvals, Accounts, Housekeeping):
             billed,
             history,
             others,
+            own_objects(connection, agent, *case.objects),
         )
 
 

@@ -49,6 +49,7 @@ _AUTH = {
 _AS_WRITTEN = (
     "rpm", "tpm", "concurrent", "streaming", "vision", "reasoning", "max_input_tokens",
     "max_output_tokens", "unsized_input_tokens", "strict", "clamp", "key", "scope",
+    "on_overrun",
 )  # fmt: skip
 
 
@@ -79,6 +80,7 @@ def compile_policy(entry: PolicyEntry, digest: str, folder: Path) -> Policy:
         upstream_credentials=_key(entry.upstream.credentials, folder),
         upstream_trust=_path(entry.upstream.trust, folder),
         body_limit_bytes=entry.body_limit,
+        websockets=entry.websockets,
     )
 
 

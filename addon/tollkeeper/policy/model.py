@@ -209,6 +209,9 @@ class LimitsEntry(Strict):
     unsized_input_tokens: AtLeastOne | None = None
     """What each document, video or file counts whose size a call does not show; unsaid: the model's
     whole context window. More is an overrun."""
+    on_overrun: Literal["cut", "book"] | None = None
+    """A stream that outgrows what was reserved for it: ``cut`` ends it with an error, ``book`` lets it
+    go on and books what it comes to. Unsaid: book."""
 
 
 class KeyedLimitsEntry(LimitsEntry):
@@ -335,4 +338,7 @@ class PolicyEntry(Strict):
     upstream: UpstreamEntry = UpstreamEntry()
     body_limit: Size = 32 * 1024 * 1024
     """The largest request body that is read; a larger one is refused."""
+    websockets: bool = False
+    """``true`` opens WebSockets to providers where each call on them can be metered: OpenAI's
+    Responses. Else they get 426, on which clients fall back to HTTPS."""
     examples: list[ExampleEntry] = Field(default_factory=list, max_length=10_000)

@@ -11,7 +11,7 @@ import zstandard
 
 from tollkeeper.domain import Call, Usage
 from tollkeeper.wire import route
-from tollkeeper.wire.meter import Meter
+from tollkeeper.wire.meter import Meter, Outgrows, StreamMeter
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,13 @@ class UnmeteredError(Exception):
 
 
 class Answer:
-    """The meter of one answer, and mitmproxy's stream callable."""
+    """The meter of one answer, and mitmproxy's stream callable.
+
+    Attributes:
+        cut: Whether it ends here, though the provider would go on.
+        told: Whether its last words say so.
+        when_known: Called when something is known of what its provider keeps; must not raise.
+    """
 
     def __init__(
         self, call: Call, content_type: str, encoding: str, *, take_out_usage: bool
@@ -45,6 +51,11 @@ class Answer:
         self.decoded_bytes = 0
         self.unfollowed = False
         self.shut = False
+        self.cut = False
+        self.told = False
+        self.last_words = b""
+        self.known = (False, False)
+        self.when_known: Callable[[], None] | None = None
 
     def __call__(self, data: bytes) -> bytes | list[bytes]:
         """mitmproxy's stream callable: never raises, never returns ``b""`` for a chunk.
@@ -52,21 +63,34 @@ class Answer:
         An exception would lose this chunk and let later ones pass; an empty chunk would end the
         client's stream. So nothing at all is returned instead, and after a fault nothing passes.
         """
-        if self.shut:
+        if self.shut or self.cut:
             return []
         self.shut = True
         try:
             out = self.follow(data)
+            self.tell()
         except Exception:
             log.exception("An answer's meter broke; nothing more of the answer passes")
             return []
         self.shut = False
         return out or []
 
+    def tell(self) -> None:
+        """Say when the first objects are known that the provider keeps, and all of them."""
+        known = (bool(self.meter.made.ids), self.meter.done)
+        if known != self.known:
+            self.known = known
+            if known[0] and self.when_known is not None:
+                self.when_known()
+
     def follow(self, data: bytes) -> bytes:
         """Meter some bytes (``b""`` is the end) and return what may pass of them."""
         if self.decode is None:
-            return self.meter.feed(data) if data else self.meter.finish()
+            out = self.meter.feed(data) if data else self.meter.finish()
+            if self.outgrown:
+                self.cut = self.told = True
+                out += self.last_words
+            return out
         if not data:
             self.meter.finish()
             return b""
@@ -78,7 +102,28 @@ class Answer:
             except (zlib.error, brotli.error, zstandard.ZstdError, UnmeteredError):
                 log.warning("A compressed answer could not be followed; it is booked as reserved")
                 self.unfollowed = True
-        return data
+        self.cut = self.outgrown
+        return b"" if self.cut else data
+
+    def end_when(self, outgrows: Outgrows, last_words: bytes) -> bool:
+        """End the stream with these words when it outgrows something; False where it is no stream.
+
+        An encoded answer cannot be spoken into: it ends without a word (``told`` stays False).
+        """
+        if not isinstance(self.meter, StreamMeter):
+            return False
+        self.meter.outgrows, self.last_words = outgrows, last_words
+        return True
+
+    @property
+    def in_array(self) -> bool:
+        """Whether its events are the elements of one JSON array."""
+        return isinstance(self.meter, StreamMeter) and self.meter.in_array
+
+    @property
+    def outgrown(self) -> bool:
+        """Whether it was ended by ``end_when``."""
+        return isinstance(self.meter, StreamMeter) and self.meter.outgrown
 
     def measure(self, decoded: bytes) -> None:
         """Feed decoded bytes to the meter within the bound."""

@@ -176,6 +176,13 @@ def answered(flow: http.HTTPFlow, admission: Admission) -> None:
         headers["x-tollkeeper-budget-left-usd"] = usd(decision.left_nano_usd)
 
 
+def goes_on(flow: http.HTTPFlow) -> None:
+    """The call goes on behind its answer; what it comes to is told by whoever asks for it."""
+    known: dict[str, Any] = flow.metadata.setdefault(KEY, {})
+    known["why"] = "in the background"
+    flow.comment = at_a_glance(known)
+
+
 def settled(flow: http.HTTPFlow, admission: Admission, made: Settlement) -> None:
     """What it came to: for the client where the headers have not left yet, and for the views."""
     known: dict[str, Any] = flow.metadata.setdefault(KEY, {})

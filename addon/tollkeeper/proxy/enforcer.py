@@ -14,12 +14,13 @@ from tollkeeper.core.keys import goes_with_own_key
 from tollkeeper.core.units import fitting, telling
 from tollkeeper.domain import Admission, Billing, Changes, Code, Effect, Policy, Provider, Reason
 from tollkeeper.errors import WireError
-from tollkeeper.proxy import disclose, settling
+from tollkeeper.proxy import disclose, overrun, settling
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
+from tollkeeper.proxy.keeping import Keeping
 from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
@@ -28,6 +29,7 @@ from tollkeeper.proxy.reading import (
     is_websocket,
     likeness,
     objection,
+    plain_socket,
     read,
     strip_control_headers,
 )
@@ -36,8 +38,13 @@ from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
+from tollkeeper.wire.openai_socket import OPERATION as WEBSOCKET
 
 log = logging.getLogger(__name__)
+
+UPGRADE_REFUSED = (
+    "Send this call over HTTPS: WebSockets are refused unless the policy says `websockets: true`."
+)
 
 
 class Enforcer:
@@ -52,6 +59,7 @@ class Enforcer:
         self.outgoing = outgoing
         self.front_desk = FrontDesk(station)
         self.books = settling.Books(station)
+        self.keeping = Keeping(station, self.books)
         self.refusals = Refusals(station, self.books)
         self.holding = Holding(room, self.books)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
@@ -74,8 +82,11 @@ class Enforcer:
         if caller.refused is not None or caller.provider is None:  # no admission would look
             self.doorkeeper.look_again(caller)
         if caller.provider is not None and is_websocket(headers):
-            flow.response = answer(426, "Send this call over HTTPS: WebSockets are not metered.")
-            return
+            passage.websocket = self.station.policy_file.policy.websockets
+            if not passage.websocket:
+                flow.response = answer(426, UPGRADE_REFUSED)
+                return
+            plain_socket(flow.request)
         reason = self.station.shut or caller.refused or objection(flow, caller, headers)
         if reason is not None:
             self.station.turned_away[reason.code] += 1
@@ -87,14 +98,14 @@ class Enforcer:
 
     @fail_closed
     def body_too_large(self, flow: http.HTTPFlow) -> None:
-        """Refuse a body that grew over the limit while it was read (``layers.BodyTooLargeHook``)."""
+        """Refuse a body that grew over the limit while it was read (``own_hooks.BodyTooLargeHook``)."""
         limit = self.station.policy_file.policy.body_limit_bytes
         message = f"The body is larger than {limit} bytes, which is all that is read."
         self.refusals.refuse_unread(flow, self.passages[flow], Code.UNREADABLE_REQUEST, message)
 
     @books_closed
     async def answer_too_large(self, flow: http.HTTPFlow) -> None:
-        """An answer grew too large to be buffered (``layers.AnswerTooLargeHook``).
+        """An answer grew too large to be buffered (``own_hooks.AnswerTooLargeHook``).
 
         A governed call is refused and booked as reserved; what nobody meters passes as it comes.
         """
@@ -126,7 +137,8 @@ class Enforcer:
         try:
             inbound = read(flow, passage.caller.provider, policy.body_limit_bytes)
             passage.endpoint = route.recognise(inbound.provider, inbound.method, inbound.path)
-            if passage.endpoint is None:
+            upgrades = passage.endpoint is not None and passage.endpoint.operation == WEBSOCKET
+            if passage.endpoint is None or upgrades != passage.websocket:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
@@ -269,6 +281,8 @@ class Enforcer:
         if passage.settled or passage.admission.effect is not Effect.ALLOW:
             return
         flow.response.headers.pop("alt-svc", None)
+        if passage.websocket:
+            flow.response.headers.pop("sec-websocket-extensions", None)
         fits_begun_stream(flow)
         assert passage.call is not None
         content_type = flow.response.headers.get("content-type", "")
@@ -283,7 +297,9 @@ class Enforcer:
         disclose.answered(flow, passage.admission)
         if passage.call.stream and flow.response.status_code < 400:
             flow.response.stream = passage.answer
-            if passage.usage_spliced and "content-length" in flow.response.headers:
+            self.keeping.watch(passage)
+            shortened = overrun.watch(passage, passage.answer) or passage.usage_spliced
+            if shortened and "content-length" in flow.response.headers:
                 del flow.response.headers["content-length"]
 
     @books_closed
@@ -317,6 +333,11 @@ class Enforcer:
         admission, call = passage.admission, passage.call
         assert admission is not None
         assert call is not None
+        status = flow.response.status_code if flow.response else None
+        if await self.keeping.goes_on(passage, status):
+            passage.settled = True
+            disclose.goes_on(flow)
+            return
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )

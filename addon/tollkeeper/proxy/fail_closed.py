@@ -36,6 +36,13 @@ class Booking(Protocol):
         """Record what broke on the way back, book the call, hold back what has not left."""
 
 
+class Framing(Protocol):
+    """An addon that judges the frames of WebSockets."""
+
+    def frame_broke(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
+        """Record what broke, book what was under way, end the connection."""
+
+
 def bare_refusal() -> http.Response:
     """What stands while not even the words of a refusal are known."""
     headers = http.Headers([(b"content-length", b"0"), (b"x-should-retry", b"false")])
@@ -123,6 +130,27 @@ def books_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return marked(guard_sync, books_closed)
+
+
+def frames_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
+    """Guard ``websocket_message``: a frame is dropped unless the hook ran to its end and says True."""
+
+    @functools.wraps(hook)
+    async def guard(self: Framing, flow: http.HTTPFlow) -> None:
+        assert flow.websocket is not None
+        message = flow.websocket.messages[-1]
+        message.dropped = True
+        try:
+            passes = await hook(self, flow, message)
+        except Exception as error:  # noqa: BLE001 - one of the edges
+            self.frame_broke(flow, hook.__name__, error)
+        except BaseException as error:
+            self.frame_broke(flow, hook.__name__, error)
+            raise
+        else:
+            message.dropped = passes is not True
+
+    return marked(guard, frames_closed)
 
 
 def marked(guard: Callable[..., Any], kind: Callable[..., Any]) -> Callable[..., Any]:

@@ -131,6 +131,9 @@ class Housekeeping:
         """Drop what no longer matters; write down who was turned away."""
         station = self.station
         await station.write(lambda: station.ledger.tidy(station.now_ns()))
+        given_up = await station.write(lambda: station.ledger.give_up_awaited(station.now_ns()))
+        if given_up:
+            log.warning("%d background calls that nobody asked for were booked", given_up)
         await self.record_turned_away()
 
     async def record_turned_away(self) -> None:

@@ -1,10 +1,11 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Seven things: a refusal given at the headers is sent without the body being kept, and so is one for a
+Eight things: a refusal given at the headers is sent without the body being kept, and so is one for a
 body that grows over the limit; an answer that is buffered has a bound too; credentials are put in
 below the flow, so that no view, dump or export of a flow ever holds a real key; a token that the proxy
 hands out is put in there too; a client that goes away wakes whoever waits on its flow, on HTTP/2 resets
-too; and a client that is kept waiting beyond its patience is sent heartbeats.
+too; a client that is kept waiting beyond its patience is sent heartbeats; and a stream that outgrows
+its reservation ends on both sides.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -15,9 +16,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import time
-from collections import deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -26,7 +25,14 @@ from mitmproxy.proxy import commands, events, layer
 from mitmproxy.proxy.layers import http as mitm_http
 from mitmproxy.proxy.layers.http import _http1
 
+from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.bounded import BoundedClient, BoundedServer
+from tollkeeper.proxy.own_hooks import (
+    AnswerTooLargeHook,
+    BodyTooLargeHook,
+    StillHeldHook,
+    WatchedQueue,
+)
 
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 """Of an answer that is buffered: as much as ``wire.document`` reads, several times a long one with
@@ -49,29 +55,10 @@ UNSEEN_BODIES: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
 """What is sent in the place of the body that the flow's own answer shows."""
 
 
-class WatchedQueue(deque[events.Event]):
-    """The events that wait while a hook runs; wakes the hook when the client's end is among them.
-
-    mitmproxy itself would tell a hook of a lost client only after the hook has returned.
-    """
-
-    def __init__(self, waiting: Iterable[events.Event], wake: Callable[[], None]) -> None:
-        self.wake = wake
-        super().__init__()
-        for event in waiting:
-            self.append(event)
-
-    def append(self, event: events.Event) -> None:
-        """Queue an event, as ``Layer.handle_event`` does."""
-        super().append(event)
-        if isinstance(event, mitm_http.RequestProtocolError):
-            self.wake()
-
-
 def under_way() -> int:
-    """How many requests are neither answered nor broken off; an open tunnel is none by itself."""
-    flows = [stream.flow for stream in list(STREAMS.values())]
-    return sum(flow.live and flow.request.method != "CONNECT" for flow in flows)
+    """How many requests are neither answered nor broken off; an open tunnel or WebSocket is none."""
+    streams = [one for one in list(STREAMS.values()) if not getattr(one.child_layer, "idle", False)]
+    return sum(one.flow.live and one.flow.request.method != "CONNECT" for one in streams)
 
 
 def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:
@@ -79,33 +66,6 @@ def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:
     stream = STREAMS.get(flow.id)
     if stream is not None:
         stream._paused_event_queue = WatchedQueue(stream._paused_event_queue, wake)
-
-
-@dataclass
-class BodyTooLargeHook(commands.StartHook):
-    """``body_too_large(flow)``: a request's body grew over the limit; set ``flow.response``."""
-
-    name = "body_too_large"
-    flow: http.HTTPFlow
-
-
-@dataclass
-class StillHeldHook(commands.StartHook):
-    """``still_held(flow)``: the client was sent a heartbeat; leave ``flow.response`` None to forward."""
-
-    name = "still_held"
-    flow: http.HTTPFlow
-
-
-@dataclass
-class AnswerTooLargeHook(commands.StartHook):
-    """``answer_too_large(flow)``: a buffered answer grew over ``ANSWER_LIMIT_BYTES``.
-
-    Set ``flow.response`` to what is answered instead, or its ``stream`` to let it pass unbuffered.
-    """
-
-    name = "answer_too_large"
-    flow: http.HTTPFlow
 
 
 class GovernedStream(mitm_http.HttpStream):
@@ -176,10 +136,7 @@ class GovernedStream(mitm_http.HttpStream):
             yield from self.start_response_stream()
             yield from self.server_state(mitm_http.ResponseData(self.stream_id, seen))
             return
-        self.turned_off = True
-        why = "The answer is too large."
-        cancel = mitm_http.RequestProtocolError(self.stream_id, why, mitm_http.ErrorCode.CANCEL)
-        yield mitm_http.SendHttp(cancel, self.context.server)
+        yield from self.turn_off("The answer is too large.")
         yield from self.send_response()
 
     def state_wait_for_request_headers(
@@ -242,6 +199,25 @@ class GovernedStream(mitm_http.HttpStream):
             self.server_state = self.state_stream_response_body
         else:
             yield from super().start_response_stream()
+
+    def state_stream_response_body(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, unless the answer ends here because it outgrew its reservation."""
+        yield from super().state_stream_response_body(event)
+        assert self.flow.response is not None
+        answer = self.flow.response.stream
+        if isinstance(answer, Answer) and answer.cut and not self.turned_off:
+            yield from self.turn_off("The answer outgrew its reservation.")
+            if answer.told:
+                yield from self.send_response(already_streamed=True)
+            else:
+                self.flow.kill()
+                yield from self.check_killed(True)
+
+    def turn_off(self, why: str) -> layer.CommandGenerator[None]:
+        """Have the provider stop, and hear no more of its answer."""
+        self.turned_off = True
+        cancel = mitm_http.RequestProtocolError(self.stream_id, why, mitm_http.ErrorCode.CANCEL)
+        yield mitm_http.SendHttp(cancel, self.context.server)
 
     def keep_waiting(self) -> layer.CommandGenerator[None]:
         """Begin an event stream and beat until the call is decided; then forward it or say why not."""
@@ -376,6 +352,7 @@ def fingerprint() -> dict[str, str]:
         ),
         "HttpStream.state_consume_request_body": mitm_http.HttpStream.state_consume_request_body,
         "HttpStream.state_consume_response_body": mitm_http.HttpStream.state_consume_response_body,
+        "HttpStream.state_stream_response_body": mitm_http.HttpStream.state_stream_response_body,
         "HttpStream.send_response": mitm_http.HttpStream.send_response,
         "HttpStream.start_response_stream": mitm_http.HttpStream.start_response_stream,
         "HttpStream.handle_protocol_error": mitm_http.HttpStream.handle_protocol_error,

@@ -28,6 +28,7 @@ class Passage:
         judged: The request as it was when it was judged; nothing else may leave.
         admission: What was decided; settled when ``settled`` is True.
         answer: The meter of the answer that is being passed on.
+        websocket: Whether it asks to switch to a WebSocket.
         lost: The answer could not be followed, so our refusal takes its place.
         told: Headers of the answer to a call that a plan pays; some say whether it did.
     """
@@ -46,6 +47,7 @@ class Passage:
     usage_spliced: bool = False
     settled: bool = False
     lost: bool = False
+    websocket: bool = False
     told: dict[str, str] = field(default_factory=dict)
 
     def by_payer(self, made: Settlement) -> Settlement:

@@ -51,6 +51,7 @@ from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
 from tollkeeper.proxy.upstream import Upstream
 from tollkeeper.proxy.waiting_room import WaitingRoom
+from tollkeeper.proxy.websockets import WebSockets
 
 log = logging.getLogger(__name__)
 
@@ -150,13 +151,15 @@ def our_addons(
     room = WaitingRoom(station) if room is None else room  # an empty one is false
     connections = Connections(station, doorkeeper)
     upstream = Upstream(station, outgoing.dress)
+    enforcer = Enforcer(station, doorkeeper, outgoing, room)
     return [
         locks or Locks(),
         connections,
         doorkeeper,
         Tunnels(station, upstream.dress),
         upstream,
-        Enforcer(station, doorkeeper, outgoing, room),
+        enforcer,
+        WebSockets(enforcer, room),
         Housekeeping(station, room, connections),
     ]
 

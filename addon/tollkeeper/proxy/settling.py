@@ -34,6 +34,10 @@ from tollkeeper.proxy.station import Station
 
 log = logging.getLogger(__name__)
 
+_NOTHING_SEEN = Usage()
+
+_ENDS_UNSAID = (Dialect.GEMINI, Dialect.CODE_ASSIST)
+
 NOT_SENT = Settlement(Outcome.NOT_SENT, Basis.MEASURED, 0)
 """No byte reached the provider: everything is given back."""
 
@@ -60,16 +64,21 @@ def settlement(
     bounded = fitting(sheet, call)
     if answer is None:
         return reserved(decision, bounded, None) if had_left(flow) else NOT_SENT
+    if cut:
+        answer.meter.finish()
+    if answer.cut:
+        return outgrown(call, decision, bounded, answer, status)
     usage = answer.usage
     if status is not None and status >= 400 and usage is None and not cut:
         return Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=status)
-    whole = answer.meter.done and not cut and usage is not None
-    if whole and usage is not None and is_measured(sheet, usage):
+    # A client may go as soon as it has read the end. Gemini's last event is only known by what follows.
+    ended = answer.meter.done and not (cut and call.dialect in _ENDS_UNSAID)
+    if ended and usage is not None and is_measured(sheet, usage):
         made = replace(priced(usage, call, decision, sheet), status=status)
         cost, note = reckoned(made.cost_nano_usd, usage, sheet)
         return replace(made, cost_nano_usd=cost, note=note or made.note)
     if cut and not streamed(flow) and (status or 0) < 400:
-        return reserved(decision, sheet, status)
+        return reserved(decision, bounded, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
     return replace(estimated(call, decision, bounded, answer, status), outcome=outcome)
 
@@ -173,14 +182,20 @@ def estimated(
     """
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
-    if answer.broken or hidden or call.server_tools or call.most is not None:
-        return reserved(decision, sheet, status)
-    seen = answer.usage or Usage()
-    output = max(seen.output_tokens or 0, answer.meter.seen_output_tokens_bound)
+    meter, seen = answer.meter, answer.meter.usage or Usage()
+    behind = "background" in call.features and meter.made.goes_on
+    if answer.broken or hidden or behind or call.server_tools or call.most is not None:
+        least = replace(
+            seen, output_tokens=max(seen.output_tokens or 0, meter.seen_output_tokens_least)
+        )
+        return reserved(decision, sheet, status, call, least)
+    said = seen.output_tokens or 0
+    output = max(said, meter.seen_output_tokens_bound)
+    most = max(decision.bound_output_tokens, said, meter.seen_output_tokens_least)
     usage = replace(
         seen,
         input_tokens=seen.input_tokens or decision.bound_input_tokens,
-        output_tokens=min(output, max(decision.bound_output_tokens, seen.output_tokens or 0)),
+        output_tokens=min(output, most),
     )
     cost = _unfinished(usage, seen, call, sheet) if sheet else None
     return Settlement(Outcome.CUT, Basis.ESTIMATED, cost, usage, status)
@@ -200,9 +215,30 @@ def _unfinished(usage: Usage, seen: Usage, call: Call, sheet: PriceSheet) -> int
     return max(cost, most)
 
 
-def reserved(decision: Decision, sheet: PriceSheet | None, status: int | None) -> Settlement:
-    """The whole reservation, because nothing better is known."""
+def outgrown(
+    call: Call, decision: Decision, sheet: PriceSheet | None, answer: Answer, status: int | None
+) -> Settlement:
+    """Of a stream that outgrew its reservation and was cut: what was seen, and at least that."""
+    made = estimated(call, decision, sheet, answer, status)
+    note = f"It outgrew its reservation and was cut ({decision.cuts})."
+    if made.cost_nano_usd is None:
+        return replace(made, note=note)
+    return replace(
+        made, cost_nano_usd=max(made.cost_nano_usd, decision.reserve_nano_usd), note=note
+    )
+
+
+def reserved(
+    decision: Decision,
+    sheet: PriceSheet | None,
+    status: int | None,
+    call: Call | None = None,
+    seen: Usage = _NOTHING_SEEN,
+) -> Settlement:
+    """The whole reservation, because nothing better is known; more only where more was seen."""
     cost = decision.reserve_nano_usd if sheet else None
+    if sheet and seen != _NOTHING_SEEN:
+        cost = max(decision.reserve_nano_usd, sheet.cost_nano_usd(seen, call))
     return Settlement(Outcome.CUT, Basis.RESERVED, cost, status=status)
 
 

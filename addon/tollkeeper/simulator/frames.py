@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -36,8 +37,15 @@ def stream_answer(
     )
     listed = tuple(frames)
     if script.encoding == "gzip":
+        packer = zlib.compressobj(wbits=16 + zlib.MAX_WBITS)
         listed = tuple(
-            Frame(gzip.compress(f.data, mtime=0), f.output_tokens, f.paced) for f in listed
+            Frame(
+                packer.compress(f.data)
+                + packer.flush(zlib.Z_SYNC_FLUSH if f is not listed[-1] else zlib.Z_FINISH),
+                f.output_tokens,
+                f.paced,
+            )
+            for f in listed
         )
         headers += (("Content-Encoding", "gzip"),)
     return Answer(200, headers, listed, streamed=True)

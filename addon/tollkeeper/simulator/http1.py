@@ -129,6 +129,26 @@ class Peer:
             await asyncio.wait({task}, timeout=None if deadline is None else left)
             self._take_early_bytes()
 
+    async def write_raw(self, data: bytes) -> None:
+        """Writes bytes of another protocol, once the connection has switched.
+
+        Raises:
+            ClientGone: It left.
+        """
+        try:
+            self._writer.write(data)
+            await self._writer.drain()
+        except ConnectionError as e:
+            raise ClientGone("the client left") from e
+
+    async def read_raw(self) -> bytes:
+        """Bytes of another protocol; none when the client has left."""
+        task, self._reading = self._read_task(), None
+        try:
+            return await task
+        except ConnectionError:
+            return b""
+
     def abort(self) -> None:
         """Breaks the connection off without a goodbye."""
         self._writer.transport.abort()

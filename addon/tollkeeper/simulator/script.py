@@ -47,6 +47,7 @@ class Script:
         ignore_limit: Generates past the request's output limit, as a broken provider would.
         encoding: ``gzip`` compresses the answer whether or not the client asked.
         plan: Who pays for a call with a plan's token: ``overage``, or ``nothing`` for no plan.
+        polls: How often a background response is still in progress when it is asked for.
         raw: The body to answer with, base64url, instead of any dialect's.
     """
 
@@ -76,6 +77,7 @@ class Script:
     ignore_limit: bool = False
     encoding: str | None = None
     plan: str | None = None
+    polls: int = 1
     raw: str | None = None
 
     @property

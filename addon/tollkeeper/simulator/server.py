@@ -14,16 +14,18 @@ import asyncio
 import itertools
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Mapping
+from collections.abc import AsyncIterator, Coroutine, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tollkeeper.simulator import control, providers
+from tollkeeper.simulator import control, providers, sockets
+from tollkeeper.simulator.background import Background
 from tollkeeper.simulator.certificates import LabAuthority
 from tollkeeper.simulator.exchange import Answer
-from tollkeeper.simulator.http1 import ClientGone, Peer
+from tollkeeper.simulator.http1 import ClientGone, Peer, Received
 from tollkeeper.simulator.providers import Simulated
 from tollkeeper.simulator.record import Billed, CallRecord, Records
 
@@ -64,6 +66,7 @@ class Simulator:
         self._authority = LabAuthority(folder)
         self.certificate = self._authority.certificate
         self._keys: dict[str, frozenset[str]] = {}
+        self._background = Background()
         self._orders: deque[Order] = deque(maxlen=_MOST_ORDERS)
         self._servers: list[asyncio.Server] = []
         self._serials = itertools.count(1)
@@ -137,6 +140,10 @@ class Simulator:
     async def _converse(self, peer: Peer, connection: int) -> None:
         while (received := await peer.receive()) is not None:
             host = (received.header("host") or "").lower().partition(":")[0]
+            if sockets.wants_socket(received):
+                at = (host, peer.server_name, connection)
+                await sockets.converse(peer, received, partial(self._frames, at))
+                return
             call = CallRecord(next(self._serials), host, peer.server_name, connection, received)
             self.records.add(call)
             await self._notify()
@@ -155,12 +162,43 @@ class Simulator:
             if not again:
                 return
 
+    async def _frames(
+        self, at: tuple[str, str | None, int], received: Received
+    ) -> AsyncIterator[bytes]:
+        """The events that answer one frame of a WebSocket; the call is recorded like any other."""
+        call = CallRecord(next(self._serials), *at, received)
+        self.records.add(call)
+        simulated = self._simulate(call)
+        call.dialect = simulated.dialect
+        call.billed = billed = Billed(simulated.usage) if simulated.usage else None
+        call.status = simulated.answer.status
+        self.records.began(call)
+        call.outcome = "client_gone"
+        try:
+            for number, frame in enumerate(simulated.answer.frames):
+                if frame.paced and number:
+                    await asyncio.sleep(simulated.script.delay)
+                if billed is not None:
+                    billed.output_tokens += frame.output_tokens
+                if simulated.answer.status >= 400:
+                    yield sockets.error(simulated.answer.status, "refused", frame.data.decode())
+                else:
+                    yield frame.data.partition(b"data: ")[2].strip()
+            call.outcome = "complete"
+        finally:
+            self.records.ended(call)
+            await self._notify()
+
     def _simulate(self, call: CallRecord) -> Simulated:
         family = providers.family_of(call.received, call.host)
         accepted = self._keys.get(call.host)
         if accepted is not None and providers.key_of(call.received) not in accepted:
             return Simulated(providers.refused_key(family))
-        return providers.simulate(call.received, call.host, self._next_order(call), call.serial)
+        kept = self._background.asked(call.received)
+        if kept is not None:
+            return kept
+        made = providers.simulate(call.received, call.host, self._next_order(call), call.serial)
+        return self._background.take(call.received, made)
 
     def _next_order(self, call: CallRecord) -> str:
         if call.received.method != "POST":

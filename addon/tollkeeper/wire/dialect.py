@@ -38,6 +38,8 @@ class Endpoint:
         model: From the path, where the path names it.
         deployment: From the path, where the path names what runs a model and not the model.
         location: From the path, where the path says in which region the model runs.
+        object: The id of what the provider keeps, where the path names one.
+        reaches_stored: Whether it is there to reach what the provider keeps.
     """
 
     operation: str
@@ -46,3 +48,5 @@ class Endpoint:
     model: str | None = None
     deployment: str | None = None
     location: str | None = None
+    object: str | None = None
+    reaches_stored: bool = False

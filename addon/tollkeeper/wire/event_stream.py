@@ -73,6 +73,11 @@ class EventStreamSplitter:
             events.append(self.rest())
         return events
 
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of the chunks so far are in no event yet."""
+        return len(self._buffer)
+
     def rest(self) -> Event:
         """What is left at the end of the stream: part of a message, or nothing."""
         raw = bytes(self._buffer)

@@ -2,19 +2,21 @@
 
 A meter never holds an answer up. Without ``take_out_usage`` the very chunk that came in goes on;
 with it, complete events go on at once and only the usage event that we asked for stays behind.
-Events are only read as JSON when their bytes name a usage object, so a text delta costs a search.
+Events are only read as JSON when they have text or their bytes name a usage object.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.wire import event_stream
 from tollkeeper.wire import usage as figures
+from tollkeeper.wire.made import Made
+from tollkeeper.wire.seen import Seen
 from tollkeeper.wire.served import Served
 from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
 
@@ -23,20 +25,16 @@ MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 
 _USAGE: Final = re.compile(rb'"usage(?:Metadata)?"\s*:\s*\{')
 _NO_CHOICES: Final = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_TEXTS: Final = re.compile(
-    rb'"(?:content|text|delta|arguments|partial_json|thinking|reasoning|reasoning_content|refusal'
-    rb'|name|input|signature|code|output|transcript)"\s*:\s*"((?:[^"\\]|\\.)*)"'
-)
 _DELTA: Final = re.compile(rb'"delta"\s*:\s*(?!\{\s*\}|null)')
 _FINISHED: Final = re.compile(rb'"finishReason"\s*:\s*"')
+_STOPPED: Final = re.compile(rb'"(?:finish_reason|stop_reason|finishReason)"\s*:\s*"\w')
 _ENDS: Final = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
 _STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
 _AT_END: Final = re.compile(rb'"type"\s*:\s*"message_delta"')
 _STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
 
 
-_AT_ONCE: Final = frozenset({Dialect.ANTHROPIC, Dialect.GEMINI, Dialect.BEDROCK_CONVERSE})
-"""Dialects whose figures come in several events, each of which is read when it comes."""
+type Outgrows = Callable[[Usage | None, int], bool]
 
 
 class Meter(Protocol):
@@ -57,8 +55,16 @@ class Meter(Protocol):
         """More than the text seen so far can be billed; reasoning kept hidden is not in it."""
 
     @property
+    def seen_output_tokens_least(self) -> int:
+        """Less than the text seen so far can be billed."""
+
+    @property
     def done(self) -> bool:
         """Whether the answer's own end was seen, so that ``usage`` is whole."""
+
+    @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
 
 
 class _Reading:
@@ -67,65 +73,75 @@ class _Reading:
     def __init__(self, dialect: Dialect, provider: str) -> None:
         self._dialect = dialect
         self._provider = provider
-        self._last: bytes | None = None
         self._raw: dict[str, Any] = {}
         self._model: str | None = None
         self._tier: str | None = None
         self._served = Served(dialect)
         self._told_at_end = False
-        self.seen_tokens = 0
+        self.seen = Seen(dialect)
+        self.made = Made(dialect)
         self.done = False
 
     def event(self, data: bytes) -> None:
-        """One event's payload."""
+        """One event's payload; of one that was cut, the texts are counted."""
         self._served.event(data)
-        if _USAGE.search(data):
-            if self._dialect in _AT_ONCE:
-                self._absorb(_parsed(data))
-                self._told_at_end = self._told_at_end or _AT_END.search(data) is not None
-            else:
-                self._last = data
-                self.done = self.done or _NO_CHOICES.search(data) is not None
+        names_usage = _USAGE.search(data) is not None
+        names_objects = self.made.concerns(data)
+        if self._count(data):
+            self.done = False
+        elif not names_usage and not names_objects:
+            self._end(data, names_usage)
+            return
+        event = _parsed(data)
+        self.seen.read(event)
+        if names_usage:
+            self._absorb(event)
+            self._told_at_end = self._told_at_end or _AT_END.search(data) is not None
+        if names_objects:
+            self.made.read(event)
+        if event is not None:
+            self._end(data, names_usage)
+
+    def _count(self, data: bytes) -> bool:
+        """Bound the texts of an event; whether it may have any."""
+        before = self.seen.most_tokens
         match self._dialect:
             case Dialect.OPENAI_CHAT:
-                if data == b"[DONE]" or data.rstrip() == b"[DONE]":
-                    self.done = True
-                    return
-                self._count(data, data.find(b'"choices"'))
+                self.seen.bound(data, data.find(b'"choices"'))
             case Dialect.OPENAI_RESPONSES:
-                if _ENDS.search(data):
-                    self.done = True
-                elif b'.delta"' in data:
-                    self._count(data, 0)
+                if b'.delta"' in data and not _ENDS.search(data):
+                    self.seen.bound(data, 0)
             case Dialect.ANTHROPIC:
                 if _DELTA.search(data) or _STARTED.search(data):
-                    self._count(data, 0)
-                elif _STOP.search(data):
-                    self.done = self._told_at_end  # the first event's usage is not what it came to
+                    self.seen.bound(data, 0)
+            case Dialect.BEDROCK_CONVERSE:
+                self.seen.bound(data, 0)
+            case Dialect.GEMINI:
+                self.seen.bound(data, 0)
+        return self.seen.most_tokens > before
+
+    def _end(self, data: bytes, names_usage: bool) -> None:
+        """Whether this is the answer's own end."""
+        match self._dialect:
+            case Dialect.OPENAI_CHAT:
+                told = names_usage and _NO_CHOICES.search(data) is not None
+                self.done = self.done or told or data.rstrip() == b"[DONE]"
+            case Dialect.OPENAI_RESPONSES:
+                self.done = self.done or _ENDS.search(data) is not None
+            case Dialect.ANTHROPIC:
+                # The first event's usage is not what it came to.
+                self.done = self.done or (self._told_at_end and _STOP.search(data) is not None)
             case Dialect.BEDROCK_CONVERSE:
                 self.done = self.done or bool(self._raw)
-                self._count(data, 0)
             case Dialect.GEMINI:
-                self._count(data, 0)
-                if _FINISHED.search(data) and self._raw:
-                    self.done = True
-
-    def _count(self, data: bytes, start: int) -> None:
-        """Lengths of the texts; of a delta without any that we know, all of its bytes."""
-        if start < 0:
-            return
-        texts = _TEXTS.findall(data, start)
-        if b'"functionCall"' in data or b'"inlineData"' in data or b'"audio"' in data:
-            self.seen_tokens += len(data)
-        elif texts:
-            self.seen_tokens += sum(map(len, texts))
-        elif _DELTA.search(data):
-            self.seen_tokens += len(data)
+                finished = _FINISHED.search(data) is not None
+                self.done = self.done or (finished and bool(self._raw))
 
     def document(self, value: Any) -> None:
         """A whole answer that is not streamed."""
         if isinstance(value, dict):
             self._absorb(value)
+            self.made.read(value)
 
     def _absorb(self, answer: Any) -> None:
         """Take over the figures of an answer or event."""
@@ -156,10 +172,6 @@ class _Reading:
 
     def usage(self) -> Usage | None:
         """The figures so far, or None when there are none."""
-        if self._last is not None:
-            self._raw = {}
-            self._absorb(_parsed(self._last))
-            self._last = None
         if not self._raw:
             uses = self._served.uses()
             return Usage(server_tools=uses) if uses else None
@@ -199,7 +211,13 @@ def _parsed(data: bytes) -> Any:
 
 
 class StreamMeter:
-    """An answer that comes as events."""
+    """An answer that comes as events.
+
+    Attributes:
+        outgrows: Says whether the usage and the least tokens seen are more than the answer may come
+            to; the event that makes it so is the last that goes on. None never ends a stream.
+        outgrown: Whether it was so ended.
+    """
 
     def __init__(
         self, dialect: Dialect, provider: str, splitter: Splitter, take_out_usage: bool
@@ -207,18 +225,40 @@ class StreamMeter:
         self._reading = _Reading(dialect, provider)
         self._splitter = splitter
         self._take_out = take_out_usage
+        self.outgrows: Outgrows | None = None
+        self.outgrown = False
+
+    @property
+    def in_array(self) -> bool:
+        """Whether the events are the elements of one JSON array."""
+        return isinstance(self._splitter, ArraySplitter)
 
     def feed(self, data: bytes) -> bytes:
         """What may go on now."""
+        if self.outgrown:
+            return b""
         events = self._splitter.feed(data)
-        for raw, payload in events:
+        for at, (raw, payload) in enumerate(events):
             self._take(raw, payload)
+            if self._ends_with(payload):
+                self.outgrown = True
+                later = sum(len(one) for one, _ in events[at + 1 :]) + self._splitter.kept_bytes
+                data, events = data[: len(data) - later], events[: at + 1]
+                break
         if not self._take_out:
             return data
         return b"".join(raw for raw, payload in events if not _is_usage_event(payload))
 
+    def _ends_with(self, payload: bytes | None) -> bool:
+        """Whether the stream ends with this event; what is written to its end has no more to save."""
+        if self.outgrows is None or self.done or _STOPPED.search(payload or b""):
+            return False
+        return self.outgrows(self.usage, self.seen_output_tokens_least)
+
     def finish(self) -> bytes:
         """What may still go on."""
+        if self.outgrown:
+            return b""
         raw, payload = self._splitter.rest()
         self._take(raw, payload)
         return raw if self._take_out and not _is_usage_event(payload) else b""
@@ -226,7 +266,7 @@ class StreamMeter:
     def _take(self, raw: bytes, payload: bytes | None) -> None:
         """Read an event; of one that cannot be looked into, every byte may be billed."""
         if payload is None:
-            self._reading.seen_tokens += len(raw)
+            self._reading.seen.most_tokens += len(raw)
         elif payload:
             self._reading.event(payload)
 
@@ -238,7 +278,17 @@ class StreamMeter:
     @property
     def seen_output_tokens_bound(self) -> int:
         """More than the text seen so far can be billed."""
-        return self._reading.seen_tokens
+        return self._reading.seen.most_tokens
+
+    @property
+    def seen_output_tokens_least(self) -> int:
+        """Less than the text seen so far can be billed."""
+        return self._reading.seen.least_tokens
+
+    @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
+        return self._reading.made
 
     @property
     def done(self) -> bool:
@@ -302,6 +352,16 @@ class JsonMeter:
     def seen_output_tokens_bound(self) -> int:
         """All bytes so far: of a cut document nothing is known but its length."""
         return self._size
+
+    @property
+    def seen_output_tokens_least(self) -> int:
+        """Nothing: a document is not read before it is whole."""
+        return 0
+
+    @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
+        return self._reading.made
 
     @property
     def done(self) -> bool:

@@ -65,6 +65,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     head_tokens = bound.head_bound(head, head_text) + tally.more_tokens
     turns = bound.chain(head_text, _input(body), tally, _walk, _strip)
     _state(body, tally)
+    if "background" in tally.features and not _can_be_asked_for(inbound):
+        tally.features.add("background_unasked")
     has_tools = bool(tally.tools or tally.server_tools)
     hidden = facts.hidden_input_tokens(Dialect.OPENAI_RESPONSES, model, has_tools)
     return Call(
@@ -110,7 +112,6 @@ def _state(body: Mapping[str, Any], tally: bound.Tally) -> None:
             tally.hide(key)
     if fields.flag(body, "background"):
         tally.features.add("background")
-        tally.hide("background")
     reasoning = fields.mapping(body, "reasoning")
     if reasoning and reasoning.get("effort") != "none":
         tally.features.add("reasoning")
@@ -119,6 +120,11 @@ def _state(body: Mapping[str, Any], tally: bound.Tally) -> None:
         tally.server_tools.append(f"reasoning:{mode}")
     if body.get("context_management"):
         tally.server_tools.append("compaction")
+
+
+def _can_be_asked_for(inbound: Inbound) -> bool:
+    """Whether the provider's stored responses are at an endpoint that we know."""
+    return facts.endpoint(inbound.provider, "GET", f"{inbound.path}/id") is not None
 
 
 def _tools(tools: list[dict[str, Any]], tally: bound.Tally) -> None:

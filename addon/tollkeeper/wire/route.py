@@ -37,7 +37,7 @@ from tollkeeper.wire import (
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
-from tollkeeper.wire.stored import stored_object
+from tollkeeper.wire.stored import stored_objects
 
 _BY_API: Final[Mapping[str, Dialect]] = {
     "openai": Dialect.OPENAI_CHAT,
@@ -71,6 +71,12 @@ https://github.com/editor-code-assistant/eca/issues/231
 """
 
 
+STORED: Final = "stored"
+"""The operation of endpoints that make, read or end what a provider keeps, for nothing."""
+
+_STORED: Final = re.compile(r"/(?:responses|conversations)/([^/]+)")
+
+
 def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
     """What a request asks for, or None: an unknown endpoint of a provider, to be refused.
 
@@ -86,6 +92,7 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
     model = gemini.model_in(path) if dialect is Dialect.GEMINI else named.get("model")
     if deployment is not None:
         model = facts.model_of(provider, deployment)
+    named_object = _STORED.search(path) if fact.operation == STORED else None
     return Endpoint(
         fact.operation,
         dialect,
@@ -93,6 +100,8 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
         model,
         deployment=deployment,
         location=named.get("location"),
+        object=named_object[1] if named_object else None,
+        reaches_stored=fact.operation == STORED,
     )
 
 
@@ -120,8 +129,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     call = _spoken(inbound, endpoint)
     if multipart.is_form(kind):
         return call
-    stored = stored_object(inbound.body)
-    return call if stored is None else replace(call, stored=stored)
+    stored = stored_objects(inbound.body)
+    return call if stored is None else replace(call, stored=stored[0], stored_ids=stored[1])
 
 
 def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:
@@ -178,15 +187,27 @@ def _free(inbound: Inbound, endpoint: Endpoint) -> Call:
     for text in (inbound.provider.name, inbound.method, inbound.path, inbound.query):
         digest.update(f"{len(text)}:{text}".encode("utf-8", "backslashreplace"))
     digest.update(inbound.body)
+    stored = _named_in(inbound, endpoint)
     return Call(
         provider=inbound.provider.name,
         dialect=endpoint.dialect,
         operation=endpoint.operation,
         metered=False,
         model=model,
-        stored=inbound.path if endpoint.operation == "objects" else None,
+        stream=endpoint.object is not None and "stream=true" in inbound.query.split("&"),
+        stored=inbound.path if endpoint.operation == "objects" else stored[0] if stored else None,
+        stored_ids=stored[1] if stored else (),
         approval_digest=digest.hexdigest(),
     )
+
+
+def _named_in(inbound: Inbound, endpoint: Endpoint) -> tuple[str, tuple[str, ...]] | None:
+    """What a free endpoint that reaches into a provider's store names, in its path and body."""
+    if not endpoint.reaches_stored:
+        return None
+    in_body = stored_objects(inbound.body) if inbound.body else None
+    ids = (*([endpoint.object] if endpoint.object else []), *(in_body[1] if in_body else ()))
+    return ("The path" if endpoint.object else in_body[0] if in_body else "", ids) if ids else None
 
 
 def wants_usage_event(call: Call, body: bytes) -> bool:

@@ -28,6 +28,10 @@ class Splitter(Protocol):
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that this chunk completes."""
 
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of the chunks so far are in no event yet."""
+
     def rest(self) -> Event:
         """What is left at the end of the stream."""
 
@@ -60,6 +64,11 @@ class SseSplitter:
             events.append((bytes(buffer), None))
             buffer.clear()
         return events
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of the chunks so far are in no event yet."""
+        return len(self._buffer)
 
     def rest(self) -> Event:
         """What is left at the end of the stream: an event without its blank line, or nothing."""
@@ -136,8 +145,13 @@ class ArraySplitter:
             self._open = 0
         return events
 
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of the chunks so far are in no event yet."""
+        return len(self._buffer)
+
     def rest(self) -> Event:
-        """What is left at the end of the stream, the closing bracket at best."""
+        """What is left at the end of the stream: the closing bracket, or an element that was cut."""
         raw = bytes(self._buffer)
         self._buffer.clear()
-        return raw, b""
+        return raw, raw[self._open :] if self._depth else b""

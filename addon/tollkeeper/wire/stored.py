@@ -11,7 +11,9 @@ https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_S3Location.h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, Final
 
 from tollkeeper.errors import WireError
@@ -41,6 +43,13 @@ NAMES: Final = frozenset(
 _MARKS: Final = tuple(f'"{name}"'.encode() for name in sorted(NAMES))
 """As they stand in a body; inside of a text the quotes would be escaped."""
 
+_BARE: Final = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}|"type"\s*:\s*(?:null|"reasoning")')
+_BARE_KEYS: Final = frozenset({"id", "type"})
+"""An input item that has nothing but an id is a reference to that item.
+
+Source: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input
+"""
+
 _OF_THE_CLIENT: Final = frozenset(
     {"args", "arguments", "input_schema", "metadata", "parameters", "parametersJsonSchema",
      "properties", "response", "responseSchema", "responseJsonSchema", "schema"}
@@ -53,18 +62,29 @@ _BUCKETS: Final = ("gs://", "s3://")
 _DEPTH: Final = 128
 
 
-def stored_object(body: bytes) -> str | None:
-    """The first member of a body that names an object which the provider keeps, or None.
+MOST_NAMED: Final = 100
+"""Objects that one call may name with a shared key; agents name a few."""
+
+
+def stored_objects(body: bytes) -> tuple[str, tuple[str, ...]] | None:
+    """The first member of a body that names an object which the provider keeps, and all ids; or None.
+
+    What is no id (an object of another shape, more than ``MOST_NAMED``) stands as an empty one.
 
     Raises:
         WireError: When the body cannot be read.
     """
-    if not any(mark in body for mark in _MARKS) and b"\\u" not in body:
+    marked = any(mark in body for mark in _MARKS) or _BARE.search(body)
+    if not marked and b"\\u" not in body:
         return None
-    return next(_found(read(body).values(), _DEPTH), None)
+    found = list(islice(_found(read(body).values(), _DEPTH), MOST_NAMED + 1))
+    if not found:
+        return None
+    ids = tuple(dict.fromkeys(one for _, one in found))
+    return found[0][0], (*ids, "") if len(found) > MOST_NAMED else ids
 
 
-def _found(value: Any, depth: int) -> Iterator[str]:
+def _found(value: Any, depth: int) -> Iterator[tuple[str, str]]:
     if depth < 0:
         raise WireError("The body is nested too deeply.")
     if isinstance(value, list):
@@ -72,13 +92,38 @@ def _found(value: Any, depth: int) -> Iterator[str]:
             yield from _found(one, depth - 1)
     elif isinstance(value, dict):
         kind = value.get("type")
-        if kind == "item_reference":
-            yield kind
+        if kind == "item_reference" or (kind is None and value.keys() <= _BARE_KEYS and value):
+            yield "item_reference", _text(value.get("id"))
+        elif kind == "reasoning" and value.get("id") and not _brings_its_own(value):
+            yield "reasoning item by id", _text(value["id"])
         for key, inner in value.items():
             if key in NAMES and _names_one(key, inner):
-                yield key
+                for one in _ids(inner):
+                    yield key, one
             elif key not in _OF_THE_CLIENT and not (key == "input" and kind is not None):
                 yield from _found(inner, depth - 1)
+
+
+def _brings_its_own(item: dict[str, Any]) -> bool:
+    """Whether a reasoning item has what it says in it."""
+    return bool(item.get("encrypted_content") or item.get("content"))
+
+
+def _ids(value: Any) -> Iterator[str]:
+    match value:
+        case list():
+            yield from map(_text, value)
+        case dict():
+            if value.get("id"):
+                yield _text(value["id"])
+            if value.get("file_ids"):
+                yield from _ids(value["file_ids"])
+        case _:
+            yield _text(value)
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _names_one(key: str, value: Any) -> bool:

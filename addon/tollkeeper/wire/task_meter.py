@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from tollkeeper.domain import Call, Dialect, Usage
 from tollkeeper.wire import task_usage
+from tollkeeper.wire.made import Made
 from tollkeeper.wire.meter import MAX_JSON_BYTES, Meter
 from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Splitter, SseSplitter
 
@@ -32,6 +33,8 @@ _READERS: Final[Mapping[Dialect, Reader]] = {
 
 _TOLD: Final = re.compile(rb'"(?:usage|billed_units|eval_count)"')
 """Events without any of these are only counted."""
+
+_NOTHING_MADE: Final = Made(Dialect.EMBEDDINGS)
 
 _SPOKEN: Final = ("audio/", "application/octet-stream")
 """An error page of a gateway is neither."""
@@ -76,6 +79,11 @@ class LineSplitter:
             self._buffer.clear()
         return events
 
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of the chunks so far are in no event yet."""
+        return len(self._buffer)
+
     def rest(self) -> Event:
         """What is left at the end of the stream: a line without its end, or nothing."""
         raw = bytes(self._buffer)
@@ -83,7 +91,21 @@ class LineSplitter:
         return raw, raw
 
 
-class EventMeter:
+class _Plain:
+    """Of these answers nothing says how much they are at least, and nothing in them is kept."""
+
+    @property
+    def seen_output_tokens_least(self) -> int:
+        """Nothing."""
+        return 0
+
+    @property
+    def made(self) -> Made:
+        """Nothing."""
+        return _NOTHING_MADE
+
+
+class EventMeter(_Plain):
     """An answer that comes as events; the bytes of all that were seen bound its text."""
 
     def __init__(self, call: Call, splitter: Splitter) -> None:
@@ -131,7 +153,7 @@ class EventMeter:
         return self._done
 
 
-class DocumentMeter:
+class DocumentMeter(_Plain):
     """An answer that is one JSON document; it is read when it ends."""
 
     def __init__(self, call: Call) -> None:
@@ -176,7 +198,7 @@ class DocumentMeter:
         return self._document is not None
 
 
-class BytesMeter:
+class BytesMeter(_Plain):
     """An answer that says nothing of what it cost, as speech: the request has said it all.
 
     Its end cannot be seen in the bytes; whoever settles knows whether the answer was cut.

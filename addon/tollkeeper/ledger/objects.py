@@ -1,0 +1,122 @@
+"""What providers keep: whose calls made it, and the answers that are still to be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from tollkeeper.domain import NS_PER_SECOND, Basis, Outcome, Settlement
+from tollkeeper.ledger.calls import find
+from tollkeeper.ledger.file import Connection
+from tollkeeper.ledger.journal import Journal
+from tollkeeper.ledger.settling import resolve
+
+KEPT_NS = 30 * 24 * 3600 * NS_PER_SECOND
+"""How long an object may be named after it was last seen: as long as OpenAI keeps a response.
+
+Source: https://platform.openai.com/docs/guides/your-data
+"""
+
+MOST_KEPT = 10_000
+"""Objects of one agent; the oldest are forgotten first."""
+
+AWAITED_NS = 24 * 3600 * NS_PER_SECOND
+"""How long a background call may stay unsettled after it was last asked for. Its provider keeps the
+answer for about ten minutes, and works on the longest for less than an hour.
+
+Source: https://platform.openai.com/docs/guides/background
+"""
+
+
+class Awaited(NamedTuple):
+    """A background call that was forwarded and whose answer has not been seen."""
+
+    call: str
+    agent: str
+    model: str
+    service_tier: str | None
+    admitted_ns: int
+
+
+class Objects(Journal):
+    """The part of the ledger that is about what providers keep."""
+
+    def remember(self, agent: str, provider: str, ids: Iterable[str], now_ns: int) -> None:
+        """These were made by calls of this agent. What another agent's calls made stays theirs."""
+        with self.transaction() as connection:
+            connection.executemany(
+                "INSERT INTO objects VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET at_ns = excluded.at_ns WHERE agent = excluded.agent",
+                [(provider, one, agent, now_ns) for one in ids],
+            )
+
+    def await_answer(
+        self, call: str, provider: str, response: str, model: str, tier: str | None, now_ns: int
+    ) -> None:
+        """Keep the reservation of a call open that goes on behind its answer; again to go on longer."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO awaited VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                " SET until_ns = excluded.until_ns WHERE call = excluded.call",
+                (call, provider, response, model, tier, now_ns + AWAITED_NS),
+            )
+
+    def awaited(self, provider: str, response: str) -> Awaited | None:
+        """The unsettled call that this response answers, or None."""
+        rows = self._read(
+            "SELECT calls.id, calls.agent, awaited.model, awaited.service_tier, calls.booked_ns"
+            " FROM awaited JOIN calls ON calls.id = awaited.call"
+            " WHERE provider_name = ? AND response = ? AND calls.state = 'forwarded'",
+            (provider, response),
+        )
+        return next((Awaited(*row) for row in rows), None)
+
+    def give_up_awaited(self, now_ns: int) -> int:
+        """Book whole what nobody has asked for in ``AWAITED_NS``. How many."""
+        with self.transaction() as connection:
+            overdue = connection.execute(
+                "SELECT call FROM awaited WHERE until_ns <= ?", (now_ns,)
+            ).fetchall()
+            given_up = 0
+            for (call,) in overdue:
+                found = find(connection, call)
+                if found is not None and found.state == "forwarded":
+                    note = "Nobody has asked for its answer in time."
+                    cost = found.worst_nano_usd if found.price_source else None
+                    made = Settlement(Outcome.CUT, Basis.RESERVED, cost, note=note)
+                    resolve(connection, found, made, now_ns, actor="tollkeeper")
+                    given_up += 1
+            connection.execute(
+                "DELETE FROM awaited WHERE until_ns <= ? OR call NOT IN"
+                " (SELECT id FROM calls WHERE state = 'forwarded')",
+                (now_ns,),
+            )
+        return given_up
+
+
+def own_objects(
+    connection: Connection, agent: str, provider: str, ids: Sequence[str]
+) -> frozenset[str]:
+    """Those of these that calls of the agent, or of one below it, have made."""
+    if not ids:
+        return frozenset()
+    marks = ", ".join("?" * len(ids))
+    rows = connection.execute(
+        "WITH RECURSIVE below(name) AS (SELECT ? UNION SELECT agents.name FROM agents"
+        " JOIN below ON agents.parent = below.name)"
+        f" SELECT id FROM objects WHERE provider = ? AND id IN ({marks})"
+        " AND agent IN (SELECT name FROM below)",
+        (agent, provider, *ids),
+    )
+    return frozenset(row[0] for row in rows)
+
+
+def forget(connection: Connection, now_ns: int) -> None:
+    """Drop what is too old, and of each agent the oldest beyond ``MOST_KEPT``."""
+    connection.execute("DELETE FROM objects WHERE at_ns <= ?", (now_ns - KEPT_NS,))
+    connection.execute(
+        "DELETE FROM objects WHERE (provider, id) IN (SELECT provider, id FROM (SELECT provider, id,"
+        " row_number() OVER (PARTITION BY agent ORDER BY at_ns DESC, id) AS place FROM objects)"
+        " WHERE place > ?)",
+        (MOST_KEPT,),
+    )

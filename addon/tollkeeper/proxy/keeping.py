@@ -1,0 +1,121 @@
+"""What an answer leaves with its provider: remembered for its agent, and background calls awaited."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import replace
+
+from tollkeeper.core.keys import goes_with_own_key
+from tollkeeper.domain import Basis, Effect, Outcome, Settlement, Usage
+from tollkeeper.errors import LedgerError
+from tollkeeper.proxy.passage import Passage
+from tollkeeper.proxy.settling import Books
+from tollkeeper.proxy.station import Station
+from tollkeeper.wire.made import Made
+from tollkeeper.wire.route import STORED
+
+log = logging.getLogger(__name__)
+
+
+class Keeping:
+    """Writes down the objects of answers, and settles background calls by what is asked of them."""
+
+    def __init__(self, station: Station, books: Books) -> None:
+        """Keep the rooms it works with."""
+        self.station = station
+        self.books = books
+        self.writing: set[asyncio.Task[None]] = set()
+
+    async def goes_on(self, passage: Passage, status: int | None) -> bool:
+        """Take in what an answer says that its provider keeps.
+
+        Returns:
+            Whether its call goes on behind it, so that the reservation stays open.
+        """
+        call, admission, answer = passage.call, passage.admission, passage.answer
+        principal = passage.caller.principal
+        if call is None or admission is None or answer is None or principal is None:
+            return False
+        if admission.effect is not Effect.ALLOW or status is None or status >= 400:
+            return False
+        made, ledger, now_ns = answer.meter.made, self.station.ledger, self.station.now_ns()
+        provider = call.provider
+        await self.remember(passage)
+        if call.operation == STORED:
+            await self.asked_for(provider, made, answer.usage)
+            return False
+        response = made.response
+        if "background" not in call.features or not made.goes_on or response is None:
+            return False
+        model, tier = call.model or "", call.service_tier
+        try:
+            await self.station.write(
+                lambda: ledger.await_answer(admission.id, provider, response, model, tier, now_ns)
+            )
+        except LedgerError as error:
+            log.warning("A background call is booked as reserved: %s", error)
+            return False
+        return True
+
+    def watch(self, passage: Passage) -> None:
+        """Remember a stream's objects when they are known: its client may name them before its end."""
+        answer = passage.answer
+        assert answer is not None
+
+        def known() -> None:
+            task = asyncio.get_running_loop().create_task(self.remember(passage))
+            self.writing.add(task)
+            task.add_done_callback(self.writing.discard)
+
+        if not self.with_own_key(passage):
+            answer.when_known = known
+
+    async def remember(self, passage: Passage) -> None:
+        """Write down what this answer's provider keeps; what cannot be written may not be named."""
+        call, answer, principal = passage.call, passage.answer, passage.caller.principal
+        if call is None or answer is None or principal is None or self.with_own_key(passage):
+            return
+        ledger, now_ns = self.station.ledger, self.station.now_ns()
+        ids, provider = tuple(answer.meter.made.ids), call.provider
+        if not ids:
+            return
+        try:
+            await self.station.write(
+                lambda: ledger.remember(principal.agent, provider, ids, now_ns)
+            )
+        except LedgerError as error:
+            log.warning("Objects of an answer could not be remembered: %s", error)
+
+    @staticmethod
+    def with_own_key(passage: Passage) -> bool:
+        """Whether the agent's own key went along: then its account says what it may name."""
+        call, asked, policy = passage.call, passage.caller.provider, passage.policy
+        if call is None or asked is None or policy is None or passage.admission is None:
+            return True
+        wanted = passage.admission.decision.key
+        return goes_with_own_key(policy, wanted, asked.name, call.provider)
+
+    async def asked_for(self, provider: str, made: Made, usage: Usage | None) -> None:
+        """Settle the background call whose response this is, once it has ended."""
+        if made.response is None or made.status is None:
+            return
+        ledger, now_ns = self.station.ledger, self.station.now_ns()
+        found, response = ledger.awaited(provider, made.response), made.response
+        if found is None:
+            return
+        if made.goes_on:
+            await self.station.write(
+                lambda: ledger.await_answer(
+                    found.call, provider, response, found.model, found.service_tier, now_ns
+                )
+            )
+            return
+        prices = self.station.policy_file.prices
+        sheet = prices.sheet(provider, found.model, found.admitted_ns, found.service_tier)
+        if usage is None or usage.output_tokens is None:
+            settled = Settlement(Outcome.CUT, Basis.RESERVED, None, status=200)
+        else:
+            cost = sheet.cost_nano_usd(usage) if sheet else None
+            settled = Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status=200)
+        await self.books.settle(found.call, replace(settled, note=f"Its answer was {made.status}."))

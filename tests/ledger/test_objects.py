@@ -1,0 +1,95 @@
+"""What providers keep, in the books."""
+
+from __future__ import annotations
+
+from tollkeeper.core.snapshot import AgentRecord
+from tollkeeper.domain import Principal
+from tollkeeper.ledger.books import verify
+from tollkeeper.ledger.objects import AWAITED_NS, KEPT_NS, MOST_KEPT
+from tollkeeper.ledger.sqlite import SqliteLedger
+
+from .scripted import T0, ScriptedCase, measured, with_atlas
+
+ATLAS = Principal("atlas", "token-atlas", "day")
+
+
+def owned(ledger: SqliteLedger, *ids: str, agent: str = "atlas") -> frozenset[str]:
+    case = ScriptedCase(named=ids)
+    ledger.admit(case, Principal(agent, f"token-{agent}", "day"), T0)
+    assert case.saw is not None
+    return case.saw.own_objects
+
+
+def awaiting(ledger: SqliteLedger) -> str:
+    call = ledger.admit(ScriptedCase(), ATLAS, T0).id
+    ledger.await_answer(call, "openai", "resp_1", "gpt-4o", None, T0)
+    return call
+
+
+def test_object_belongs_to_the_agent_whose_call_made_it_and_to_those_above(
+    ledger: SqliteLedger,
+) -> None:
+    ledger.create_agent(AgentRecord("child", "active", "atlas"))
+    ledger.create_agent(AgentRecord("grandchild", "active", "child"))
+    ledger.create_agent(AgentRecord("other", "active"))
+    ledger.remember("grandchild", "openai", ["resp_1"], T0)
+    ledger.remember("other", "openai", ["resp_1", "resp_2"], T0)
+    ledger.remember("grandchild", "elsewhere", ["resp_3"], T0)
+
+    asked = ("resp_1", "resp_2", "resp_3", "resp_4")
+    found = {agent: owned(ledger, *asked, agent=agent) for agent in ("atlas", "child", "other")}
+
+    assert found == {"atlas": {"resp_1"}, "child": {"resp_1"}, "other": {"resp_2"}}
+
+
+def test_objects_are_forgotten_when_they_are_old_or_too_many(ledger: SqliteLedger) -> None:
+    ledger.remember("atlas", "openai", [f"resp_{n:06}" for n in range(MOST_KEPT)], T0)
+    ledger.remember("atlas", "openai", ["newest"], T0 + 1)
+    ledger.tidy(T0 + 2)
+    kept = owned(ledger, "newest", "resp_000000", f"resp_{MOST_KEPT - 1:06}")
+    ledger.tidy(T0 + 1 + KEPT_NS)
+
+    assert kept == {"newest", "resp_000000"}
+    assert owned(ledger, "newest") == frozenset()
+
+
+def test_awaited_call_outlives_the_process_that_forwarded_it(opener) -> None:
+    first = opener(owner="first")
+    with_atlas(first)
+    call = awaiting(first)
+    second = opener(owner="second")
+
+    assert second.recover(lambda owner: False, T0 + AWAITED_NS // 2) == 0
+    found = second.awaited("openai", "resp_1")
+    assert found is not None
+    assert (found.call, found.agent, found.model, found.admitted_ns) == (
+        call,
+        "atlas",
+        "gpt-4o",
+        T0,
+    )
+    assert second.awaited("openai", "resp_2") is None
+
+
+def test_call_that_was_settled_is_awaited_no_more(ledger: SqliteLedger) -> None:
+    call = awaiting(ledger)
+
+    assert ledger.settle(call, measured(100), T0 + 1)
+
+    assert ledger.awaited("openai", "resp_1") is None
+    assert ledger.give_up_awaited(T0 + AWAITED_NS) == 0
+
+
+def test_call_that_nobody_asks_for_is_booked_whole_a_day_after_it_was_last_asked_for(
+    ledger: SqliteLedger,
+) -> None:
+    call = awaiting(ledger)
+    ledger.await_answer(call, "openai", "resp_1", "gpt-4o", None, T0 + 5)
+
+    assert ledger.give_up_awaited(T0 + 5 + AWAITED_NS - 1) == 0
+    assert ledger.give_up_awaited(T0 + 5 + AWAITED_NS) == 1
+    assert ledger.give_up_awaited(T0 + 5 + AWAITED_NS) == 0
+    [row] = ledger.rows("select * from calls")
+    assert (row["state"], row["basis"]) == ("settled", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"]
+    assert verify(ledger) == []

@@ -1,0 +1,78 @@
+"""What an answer leaves with its provider, behind one listener."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+from mitmproxy import http
+
+from proxy.house import House, answered
+
+BODY = {"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 50, "background": True}
+USAGE = {"input_tokens": 9, "output_tokens": 5, "total_tokens": 14}
+
+
+def response(status: str, **more: Any) -> http.Response:
+    plain = {"id": "resp_1", "object": "response", "status": status, "output": []}
+    return answered(plain | more)
+
+
+def begin(house: House, **more: Any) -> None:
+    flow = house.judged(path="/v1/responses", body=BODY)
+    assert flow.response is None, flow.response.text
+    flow.server_conn.timestamp_tls_setup = time.time()
+    asyncio.run(house.give(flow, response("queued", **more)))
+
+
+def poll(house: House, told: http.Response) -> None:
+    flow = house.judged(path="/v1/responses/resp_1", method="GET", body=b"")
+    assert flow.response is None, flow.response.text
+    asyncio.run(house.give(flow, told))
+
+
+def states(house: House) -> list[tuple[str, str | None]]:
+    return [
+        (row["state"], row["basis"])
+        for row in house.calls()
+        if row["operation"] == "responses"
+    ]  # fmt: skip
+
+
+def test_queued_call_stays_open_and_its_end_settles_it_once(house: House) -> None:
+    begin(house)
+    assert states(house) == [("forwarded", None)]
+
+    poll(house, response("in_progress"))
+    assert states(house) == [("forwarded", None)]
+
+    poll(house, response("completed", usage=USAGE))
+    poll(house, response("completed", usage=USAGE | {"output_tokens": 50}))
+    assert states(house) == [("settled", "measured")]
+    [row] = [row for row in house.calls() if row["operation"] == "responses"]
+    assert row["cost_nano_usd"] == 9 * 150 + 5 * 600
+
+
+def test_end_without_usage_is_booked_whole(house: House) -> None:
+    begin(house)
+
+    poll(house, response("failed", usage=None))
+
+    assert states(house) == [("settled", "reserved")]
+
+
+def test_error_instead_of_an_answer_settles_nothing(house: House) -> None:
+    begin(house)
+
+    poll(house, answered({"error": {"message": "slow down"}}, 429))
+
+    assert states(house) == [("forwarded", None)]
+
+
+def test_another_response_settles_nothing(house: House) -> None:
+    begin(house)
+
+    poll(house, response("completed", id="resp_2", usage=USAGE))
+
+    assert states(house) == [("forwarded", None)]

@@ -1,0 +1,147 @@
+"""Frames of WebSockets when something breaks; how they go in health is in ``e2e/test_websockets.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+
+import pytest
+from mitmproxy import http, websocket
+from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
+from mitmproxy.test import taddons, tflow
+from wsproto.frame_protocol import Opcode
+
+from proxy.house import House
+from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy.closing import SHUT
+from tollkeeper.proxy.passage import Passage
+from tollkeeper.proxy.websockets import SHOWN_MESSAGES, Socket, WebSockets
+
+BODY = {"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 20, "stream": True}
+CREATED = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
+DELTA = {"type": "response.output_text.delta", "delta": "one two"}
+
+
+def under_way(house: House) -> tuple[WebSockets, http.HTTPFlow, Socket]:
+    """A connection on which a call has been let go."""
+    asked = house.judged(path="/v1/responses", body=BODY)
+    assert asked.response is None
+    turn = house.enforcer.passages[asked]
+    assert turn.call is not None
+    turn.answer = Answer(turn.call, "text/event-stream", "", take_out_usage=False)
+    flow = tflow.twebsocketflow(messages=False)
+    flow.server_conn.timestamp_tls_setup = time.time()
+    made = WebSockets(house.enforcer, house.room)
+    socket = made.sockets[flow] = Socket(Passage(turn.caller), turn)
+    return made, flow, socket
+
+
+def frame(
+    made: WebSockets, flow: http.HTTPFlow, event: object, *, from_client: bool = False
+) -> bool:
+    """Whether a frame goes on."""
+    message = websocket.WebSocketMessage(Opcode.TEXT, from_client, json.dumps(event).encode())
+    assert flow.websocket is not None
+    flow.websocket.messages.append(message)
+    asyncio.run(made.websocket_message(flow))
+    return not message.dropped
+
+
+def test_fault_while_an_answer_is_metered_drops_its_frame_and_books_it_whole(house: House) -> None:
+    made, flow, socket = under_way(house)
+    assert frame(made, flow, CREATED)
+    assert socket.turn is not None
+    assert socket.turn.answer is not None
+    socket.turn.answer.shut = True
+
+    assert not frame(made, flow, DELTA)
+
+    row = house.calls()[-1]
+    assert (row["state"], row["basis"]) == ("settled", "reserved")
+    assert not frame(made, flow, DELTA)  # nothing more passes
+
+
+def test_answer_that_nobody_asked_for_ends_the_connection(house: House) -> None:
+    made, flow, socket = under_way(house)
+    socket.turn = None
+
+    assert frame(made, flow, {"type": "rate_limits.updated"})
+    assert not frame(made, flow, CREATED)
+
+
+def test_frame_of_a_connection_that_nobody_knows_goes_nowhere(house: House) -> None:
+    made = WebSockets(house.enforcer, house.room)
+
+    assert not frame(made, tflow.twebsocketflow(), DELTA, from_client=True)
+
+
+def test_frames_of_hosts_that_are_no_providers_pass(house: House) -> None:
+    made, flow, socket = under_way(house)
+    socket.upgrade.caller.provider = None
+
+    assert frame(made, flow, {"anything": 1}, from_client=True)
+    assert frame(made, flow, {"anything": 2})
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_connection_that_ends_books_what_was_seen_or_whole(house: House, begun: bool) -> None:
+    made, flow, _ = under_way(house)
+    if begun:
+        assert frame(made, flow, CREATED)
+        assert frame(made, flow, DELTA)
+
+    asyncio.run(made.websocket_end(flow))
+
+    row = house.calls()[-1]
+    assert row["basis"] == ("estimated" if begun else "reserved")
+    assert 0 < row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
+def test_error_before_an_answer_costs_nothing_and_after_its_beginning_it_does(house: House) -> None:
+    for events in ([], [CREATED, DELTA]):
+        made, flow, socket = under_way(house)
+        for event in (*events, {"type": "error", "status": 400, "error": {"message": "no"}}):
+            assert frame(made, flow, event)
+        assert socket.turn is None
+
+    refused, broken = (row["cost_nano_usd"] for row in house.calls())
+    assert refused == 0
+    assert broken > 0
+
+
+def test_proxy_that_ends_takes_no_new_call(house: House) -> None:
+    made, flow, socket = under_way(house)
+    house.judged(path="/v1/responses", body=BODY)
+    socket.turn, calls = None, len(house.calls())
+    house.station.shut = SHUT
+    sent = Proxyserver()
+
+    with taddons.context() as context:
+        context.master.addons.lookup["proxyserver"] = sent
+        passed = frame(made, flow, {"type": "response.create"} | BODY, from_client=True)
+
+    assert not passed
+    assert len(house.calls()) == calls
+    [event] = sent.injected
+    assert b"shutting down" in event.message.content
+
+
+class Proxyserver:
+    """The one of mitmproxy's addons that frames of our own are handed to."""
+
+    def __init__(self) -> None:
+        self.injected: list[WebSocketMessageInjected] = []
+
+    def inject_event(self, event: WebSocketMessageInjected) -> None:
+        self.injected.append(event)
+
+
+def test_few_messages_are_kept_for_the_views(house: House) -> None:
+    made, flow, _ = under_way(house)
+
+    for _ in range(3 * SHOWN_MESSAGES):
+        frame(made, flow, DELTA)
+
+    assert flow.websocket is not None
+    assert len(flow.websocket.messages) == SHOWN_MESSAGES
