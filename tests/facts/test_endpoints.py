@@ -393,7 +393,6 @@ REFUSED = [
     ("openai", "/v1/threads/thread_1/runs", "assistants"),
     ("openai", "/v1/realtime/sessions", "realtime sessions"),
     ("openai", "/v1/videos", "videos"),
-    ("openai", "/v1/responses/resp_1/cancel", "stored answers"),
     ("anthropic", "/v1/messages/batches", "batches"),
     ("google", "/upload/v1beta/files", "files"),
     ("google", "/v1beta/models/imagen-4.0-generate-001:predict", "Imagen and Veo"),

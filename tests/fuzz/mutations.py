@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 TOKENS: tuple[bytes, ...] = (
@@ -52,9 +53,9 @@ def replace(holder: Any, key: Any, dice: random.Random) -> None:
     """Put something else in a member's place."""
     match dice.randrange(4):
         case 0:
-            holder[key] = dice.choice(VALUES)
+            holder[key] = deepcopy(dice.choice(VALUES))
         case 1:
-            holder[key] = [holder[key]] * dice.choice((1, 2, 200))
+            holder[key] = [deepcopy(holder[key]) for _ in range(dice.choice((1, 2, 200)))]
         case 2:
             del holder[key]
         case _ if isinstance(holder, dict):

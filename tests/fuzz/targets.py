@@ -6,7 +6,6 @@ import dataclasses
 import json
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -16,7 +15,7 @@ from typing import Any
 import yaml
 
 from tollkeeper import facts
-from tollkeeper.domain import Call, Changes, Provider, Usage
+from tollkeeper.domain import Call, Changes, Dialect, Provider, Usage
 from tollkeeper.errors import PolicyError, WireError
 from tollkeeper.policy.load import load
 from tollkeeper.proxy import reading
@@ -29,9 +28,27 @@ ANSWERS = {
     ".answer.json": "application/json",
     ".stream.sse": "text/event-stream",
     ".stream.json": "application/json",
+    ".stream.ndjson": "application/x-ndjson",
+    ".answer.bin": "application/octet-stream",
+    ".stream.bin": "application/vnd.amazon.eventstream",
 }
 ENCODINGS = ("gzip", "deflate", "br", "zstd", "identity", "snappy")
 LIMIT_BYTES = 1024 * 1024
+LIMITED = {
+    Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.OPENAI_TEXT, Dialect.ANTHROPIC, Dialect.GEMINI,
+    Dialect.CODE_ASSIST, Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.COHERE, Dialect.OLLAMA,
+}  # fmt: skip
+"""Dialects whose calls have an output limit."""
+IN_PATH = {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE}
+CHANGED = (
+    "model",
+    "max_output_tokens",
+    "head_bound_tokens",
+    "turns",
+    "approval_digest",
+    "unknown_parameters",
+)
+"""What may differ once a model and a limit were put in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +59,26 @@ class Target:
     seeds: tuple[bytes, ...] = ()
 
 
-def inbound(provider: Provider, path: str, body: bytes) -> Inbound:
-    bare, _, query = path.partition("?")
-    return Inbound(provider, "POST", bare, query, {"content-type": "application/json"}, body)
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request goes, and what it says it is."""
+
+    provider: Provider
+    path: str
+    content_type: str = "application/json"
+
+    def parse(self, body: bytes, path: str | None = None) -> Call | None:
+        """The call, or None where it is refused in one sentence."""
+        bare, _, query = (path or self.path).partition("?")
+        headers = {"content-type": self.content_type}
+        asked = Inbound(self.provider, "POST", bare, query, headers, body)
+        endpoint = route.recognise(self.provider, "POST", bare)
+        assert endpoint is not None, bare
+        try:
+            return route.parse(asked, endpoint)
+        except WireError as refused:
+            one_sentence(refused)
+            return None
 
 
 def said(error: Exception) -> str:
@@ -58,18 +92,6 @@ def one_sentence(error: WireError) -> None:
     assert "\n" not in said(error), said(error)
 
 
-def parsed(provider: Provider, path: str, body: bytes) -> Call | None:
-    """The call, or None where it is refused in one sentence."""
-    asked = inbound(provider, path, body)
-    endpoint = route.recognise(provider, "POST", asked.path)
-    assert endpoint is not None, path
-    try:
-        return route.parse(asked, endpoint)
-    except WireError as refused:
-        one_sentence(refused)
-        return None
-
-
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object that two readers cannot read differently."""
     names = [name for name, _ in pairs]
@@ -77,43 +99,42 @@ def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return dict(pairs)
 
 
-def request(provider: Provider, path: str, body: bytes) -> None:
+def request(place: Place, body: bytes) -> None:
     """What is judged is what any other reader reads, and a change changes nothing else."""
-    call = parsed(provider, path, body)
+    call = place.parse(body)
     if call is None or not call.metered:
         return
     assert call.head_bound_tokens >= 0
     assert all(turn.bound_tokens > 0 for turn in call.turns)
     assert call.choices >= 1
     assert call.max_output_tokens is None or call.max_output_tokens >= 0
-    body_said = json.loads(body, object_pairs_hook=unique)
-    if (
-        isinstance(body_said, dict)
-        and isinstance(body_said.get("model"), str)
-        and "/models/" not in path
-    ):
-        assert call.model == body_said["model"]
-    assert (
-        call.stream == bool(isinstance(body_said, dict) and body_said.get("stream"))
-        or "?" in path
-        or ("stream" in path.lower())
-    )
-    changes = Changes(model="another-model", max_output_tokens=7)
-    with suppress(WireError):
-        sent, sent_path = route.rewrite(call, body, path, changes, include_usage=False)
-        again = parsed(provider, sent_path, sent)
-        assert again is not None
-        assert (again.model, again.max_output_tokens) == ("another-model", 7)
-        kept = dataclasses.replace(
-            again,
-            model=call.model,
-            max_output_tokens=call.max_output_tokens,
-            head_bound_tokens=call.head_bound_tokens,
-            turns=call.turns,
-            approval_digest=call.approval_digest,
-            unknown_parameters=call.unknown_parameters,
-        )
-        assert kept == call
+    if "json" in place.content_type:
+        read = json.loads(body, object_pairs_hook=unique)
+        named = read.get("model") if isinstance(read, dict) else None
+        in_path = "/models/" in place.path or place.provider.name == "vertex"
+        if isinstance(named, str) and call.deployment is None and not in_path:
+            assert call.model == named
+    limited = call.dialect in LIMITED and "embed" not in call.operation
+    if limited and not call.features & {"no_output_limit", "fixed_model"}:
+        changed(place, body, call)
+
+
+def changed(place: Place, body: bytes, call: Call) -> None:
+    """An alias' model and an output limit are put in, and the rest is as it was."""
+    renamed = call.deployment is None and call.dialect not in IN_PATH
+    renamed = renamed and place.provider.name != "vertex"  # whose regions price models differently
+    changes = Changes(model="another-model" if renamed else None, max_output_tokens=7)
+    try:
+        sent, path = route.rewrite(call, body, place.path, changes, include_usage=False)
+    except WireError as refused:
+        one_sentence(refused)
+        return
+    again = place.parse(sent, path)
+    assert again is not None
+    assert again.max_output_tokens == 7
+    assert again.model == (changes.model or call.model)
+    kept = dataclasses.replace(again, **{name: getattr(call, name) for name in CHANGED})
+    assert kept == call
 
 
 def chunks(data: bytes) -> tuple[list[bytes], bytes]:
@@ -194,27 +215,30 @@ def policy(data: bytes) -> None:
 
 def sampled() -> Iterator[tuple[str, Target]]:
     """Requests and answers of every dialect that has samples."""
-    requests: dict[tuple[str, str], list[bytes]] = {}
+    requests: dict[tuple[str, str, str], list[bytes]] = {}
     answers: dict[tuple[str, str], tuple[Call, list[bytes]]] = {}
     for index in sorted(SAMPLES.glob("*/source.yaml")):
         for case in yaml.safe_load(index.read_text()):
-            file = index.parent / f"{case['name']}.request.json"
-            if not file.exists():
-                continue
-            body, at = file.read_bytes(), (case["provider"], case["path"])
-            requests.setdefault(at, []).append(body)
-            call = parsed(facts.providers()[case["provider"]], case["path"], body)
+            kind = case.get("content_type", "application/json")
+            place = Place(facts.providers()[case["provider"]], case["path"], kind)
+            [file] = index.parent.glob(f"{case['name']}.request.*")
+            body = file.read_bytes()
+            requests.setdefault((case["provider"], case["path"], kind), []).append(body)
+            call = place.parse(body)
             for suffix, content_type in ANSWERS.items():
                 recorded = index.parent / f"{case['name']}{suffix}"
                 if call is not None and recorded.exists():
-                    name = (f"{case['provider']} {case['path']}", content_type)
-                    answers.setdefault(name, (call, []))[1].append(b"\x07" + recorded.read_bytes())
-    for (provider, at_path), bodies in requests.items():
-        check = partial(request, facts.providers()[provider], at_path)
-        yield f"request {provider} {at_path}", Target(check, tuple(bodies))
+                    spoken = case.get("answer_type", content_type)
+                    key = (f"{case['provider']} {case['path']}", spoken)
+                    answers.setdefault(key, (call, []))[1].append(b"\x07" + recorded.read_bytes())
+    for (provider, at, kind), bodies in requests.items():
+        check = partial(request, Place(facts.providers()[provider], at, kind))
+        yield f"request {provider} {at} {kind.partition(';')[0]}", Target(check, tuple(bodies))
     for (name, content_type), (call, seeds) in answers.items():
-        check = partial(answer, call, content_type)
-        yield f"answer {name} {content_type}", Target(check, tuple(seeds))
+        yield (
+            f"answer {name} {content_type}",
+            Target(partial(answer, call, content_type), tuple(seeds)),
+        )
 
 
 def ready_made() -> tuple[bytes, ...]:

@@ -92,7 +92,7 @@ def _given(values: Mapping[str, Any], form: Form | None) -> tuple[int, str]:
 def _tokens(model: str, values: Mapping[str, Any], given: int) -> tuple[int, str | None]:
     """Tokens that one image may be billed as output, and what of the call nothing bounds."""
     known = facts.image_fact(model)
-    quality, kind = values.get("quality"), values.get("output_format")
+    quality, kind = fields.text(values, "quality"), fields.text(values, "output_format")
     if known is None or quality in _UNKNOWN_SIZES or kind in ("gif", "svg"):
         return 0, "the image that it makes"
     if given and known.given is None:

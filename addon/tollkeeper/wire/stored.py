@@ -114,8 +114,9 @@ def _ids(value: Any) -> Iterator[str]:
         case list():
             yield from map(_text, value)
         case dict():
-            if value.get("id"):
-                yield _text(value["id"])
+            for name in ("id", "uri"):
+                if value.get(name):
+                    yield _text(value[name])
             if value.get("file_ids"):
                 yield from _ids(value["file_ids"])
         case _:
