@@ -122,7 +122,7 @@ def test_names_that_want_to_be_markup_stay_names(cli: Cli, books: Books, target:
             "INSERT INTO calls SELECT ?, at_ns, booked_ns, ?1, team, run, provider, model, operation,"
             " stream, 'refused', effect, json_array(?), subjects, NULL, 0, NULL, 0, 0, NULL, NULL,"
             " NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, model_key, NULL,"
-            " owner, 0 FROM calls WHERE id = ?",
+            " owner, 0, billing, NULL FROM calls WHERE id = ?",
             (f"{call}x", name, call),
         )
     connection.commit()

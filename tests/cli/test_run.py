@@ -228,7 +228,7 @@ def test_what_was_refused_before_it_was_read_is_in_the_summary(ready: Shell, cli
 
 
 def test_an_unknown_endpoint_is_in_the_summary_of_its_own_run_alone(ready: Shell) -> None:
-    unknown = CALL.replace("/v1/chat/completions", "/v1/embeddings")
+    unknown = CALL.replace("/v1/chat/completions", "/v1/nothing-known")
     ready.run("run", "--run", "first", "--port", "0", "--", *python(unknown, "a"))
 
     done = ready.run("run", "--run", "second", "--port", "0", "--", *python(unknown, "a", "b"))
