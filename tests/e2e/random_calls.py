@@ -157,14 +157,16 @@ class Walk:
             "POST", flow.request.path, b"", tuple(fields), flow.request.content, time.time_ns()
         )
         simulated = simulate(received, kind.host, words, serial)
-        billed, whole = await self.answer(flow, asked, simulated, tier)
+        failed = simulated.answer.status != 200
+        assert failed == ("status=529" in words), (kind.name, simulated.answer)
+        billed, whole = await self.answer(flow, kind, asked, simulated, tier)
         exact = whole and "no_usage" not in words
         story = f"call {serial}: {kind.name} {asked} [{words}]"
         reserved = admission.decision.reserve_nano_usd
         self.outcomes.append(Outcome(kind, admission.id, billed, reserved, exact, story))
 
     async def answer(
-        self, flow: http.HTTPFlow, asked: Asked, simulated: Simulated, tier: str
+        self, flow: http.HTTPFlow, kind: Kind, asked: Asked, simulated: Simulated, tier: str
     ) -> tuple[int, bool]:
         """Let the answer pass; what was billed for what passed, and whether it was whole."""
         usage, frames = simulated.usage, simulated.answer.frames
@@ -173,7 +175,7 @@ class Walk:
         response = http.Response.make(simulated.answer.status, content, headers)
         if not simulated.answer.streamed:
             await self.house.give(flow, response)
-            return (bill(usage, asked.model, tier) if usage else 0), True
+            return (bill(usage, asked.model, tier, kind.percent) if usage else 0), True
         assert usage is not None
         cut = self.rng.randrange(len(content)) if self.rng.random() < 0.4 else None
         flow.response = response
@@ -188,7 +190,7 @@ class Walk:
         if cut is None:
             passes(b"")
             await enforcer.response(flow)
-            return bill(usage, asked.model, tier), True
+            return bill(usage, asked.model, tier, kind.percent), True
         await enforcer.error(flow)
         received = delivered(frames, cut)
         seen = replace(
@@ -197,7 +199,7 @@ class Walk:
             reasoning_output_tokens=min(usage.reasoning_output_tokens, received),
             image_output_tokens=min(usage.image_output_tokens, received),
         )
-        return (bill(seen, asked.model, tier) if cut else 0), False
+        return (bill(seen, asked.model, tier, kind.percent) if cut else 0), False
 
 
 def pieces(rng: random.Random, data: bytes) -> Iterable[bytes]:

@@ -67,6 +67,11 @@ def prediction(asked: Asked) -> Body:
     return body
 
 
+def regional_path(asked: Asked) -> str:
+    """Claude in a region, which costs more than the global endpoint."""
+    return prediction_path(asked).replace("/global/", "/us-east5/")
+
+
 def prediction_path(asked: Asked) -> str:
     """The way to stream is another verb."""
     verb = "streamRawPredict" if asked.stream else "rawPredict"
@@ -103,6 +108,10 @@ KINDS: tuple[Kind, ...] = (
         pictures=True, provider="azure",
     ),
     Kind(
+        "azure responses", AZURE, ("gpt-5-mini", "gpt-4.1"), lambda _: "/openai/v1/responses",
+        responses, provider="azure",
+    ),
+    Kind(
         "converse", BEDROCK,
         (
             "amazon.nova-lite-v1:0",
@@ -127,6 +136,11 @@ KINDS: tuple[Kind, ...] = (
     Kind(
         "vertex claude", VERTEX, ("claude-haiku-4-5@20251001", "claude-opus-4-6"), prediction_path,
         prediction, cache_marks=True, pictures=True, may_think=True, provider="vertex",
+    ),
+    Kind(
+        "vertex region", "us-east5-aiplatform.googleapis.com",
+        ("claude-haiku-4-5@20251001", "claude-opus-4-6"), regional_path, prediction,
+        cache_marks=True, pictures=True, may_think=True, provider="vertex", percent=110,
     ),
     Kind(
         "code assist", "cloudcode-pa.googleapis.com", ("gemini-2.5-flash", "gemini-2.5-pro"),

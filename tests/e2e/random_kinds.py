@@ -70,21 +70,26 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
     },
     "tts-1": {"characters": Decimal(15_000)},
     "whisper-1": {"audio_milliseconds": Decimal(100)},
+    "mistral-ocr-2512": {"pages": Decimal(2_000_000)},
     "rerank-v3.5": {"search_units": Decimal(2_000_000)},
 }
 """Nano-USD for each of what other models bill; images and sound cost so much more than text.
 
 Source: https://platform.openai.com/docs/pricing (text $2, image $2.50, made $8; text $2.50, audio $6,
 output $10 per million; $15 per million characters; $0.006 a minute), https://cohere.com/pricing ($2 per
-thousand searches) (2026-11-21)
+thousand searches), https://mistral.ai/news/mistral-ocr-3 ($2 per thousand pages) (2026-11-21)
 """
 
 
 TOOL = {"type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"]}
 
 
-def bill(usage: Usage, model: str, tier: str) -> int:
-    """What the provider's price list makes of a usage, rounded up to the nano-dollar."""
+def bill(usage: Usage, model: str, tier: str, percent: int = 100) -> int:
+    """What the provider's price list makes of a usage, rounded up to the nano-dollar.
+
+    Args:
+        percent: What tokens cost in this place of the price in the list.
+    """
     if model in UNITS:
         units = sum(
             (getattr(usage, unit) * nano for unit, nano in UNITS[model].items()), Decimal(0)
@@ -96,7 +101,7 @@ def bill(usage: Usage, model: str, tier: str) -> int:
     short = usage.cache_write_input_tokens - long
     plain = (usage.input_tokens or 0) - read - short - long
     parts = zip((plain, read, short, long, usage.output_tokens or 0), per, strict=True)
-    nano_usd = sum((count * usd * 1000 for count, usd in parts), Decimal(0))
+    nano_usd = sum((count * usd * 10 * percent for count, usd in parts), Decimal(0))
     return int(nano_usd.to_integral_value(ROUND_CEILING))
 
 
@@ -143,6 +148,7 @@ class Kind:
         task: Whether the simulator answers it one way only, without directives.
         plan: How the books name its billing, where no money pays each call.
         provider: Its name in the policy.
+        percent: What tokens cost there of the price in the list.
     """
 
     name: str
@@ -160,6 +166,7 @@ class Kind:
     task: bool = False
     plan: str | None = None
     provider: str = "openai"
+    percent: int = 100
 
 
 def chat(asked: Asked) -> Body:
@@ -171,7 +178,10 @@ def chat(asked: Asked) -> Body:
     tools = [{"type": "function", "function": {"name": "read", "parameters": TOOL}}]
     return {
         "model": asked.model,
-        "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": parts}],
+        "messages": [
+            {"role": "system", "content": "Be brief."},
+            {"role": "user", "content": parts},
+        ],
         "max_tokens": asked.limit,
         "n": asked.choices,
         "stream": asked.stream,
@@ -234,7 +244,8 @@ DIALECTS: tuple[Kind, ...] = (
     ),
     Kind(
         "messages", "api.anthropic.com", ("claude-sonnet-4-5", "claude-haiku-4-5"),
-        lambda _: "/v1/messages", messages, cache_marks=True, pictures=True, may_think=True, provider="anthropic",
+        lambda _: "/v1/messages", messages, cache_marks=True, pictures=True, may_think=True,
+        provider="anthropic",
     ),
     Kind(
         "gemini", "generativelanguage.googleapis.com", ("gemini-2.5-flash", "gemini-2.5-pro"),

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import wave
 
-from e2e.random_kinds import Asked, Body, Kind
+from e2e.random_kinds import Asked, Body, Kind, image
 from wire.asking import FORM, form
 
 OLLAMA = "ollama.corp.example"
@@ -60,6 +61,21 @@ def picture(asked: Asked) -> Body:
     }
 
 
+def edit(asked: Asked) -> bytes:
+    """A form with two images and what to make of them."""
+    png = base64.b64decode(image())
+    fields = [("model", asked.model), ("prompt", asked.text), ("n", str(asked.choices))]
+    fields += [("stream", "true")] if asked.stream else []
+    return form(*fields, ("image[]", png), ("image[]", png))
+
+
+def batch(asked: Asked) -> Body:
+    """Gemini's embeddings of several texts."""
+    texts = (asked.text, "a kettle")
+    content = [{"parts": [{"text": text}]} for text in texts]
+    return {"requests": [{"model": f"models/{asked.model}", "content": one} for one in content]}
+
+
 def speech(asked: Asked) -> Body:
     """Words read aloud."""
     return {"model": asked.model, "input": asked.text, "voice": "alloy"}
@@ -77,6 +93,15 @@ def recording(asked: Asked) -> bytes:
     return form(("model", asked.model), *streams, ("file", held.getvalue()))
 
 
+def reading(asked: Asked) -> Body:
+    """A photo, or as many pages of a document as the call has a limit of."""
+    if asked.stream:
+        url = f"data:image/png;base64,{image()}"
+        return {"model": asked.model, "document": {"type": "image_url", "image_url": url}}
+    document = {"type": "document_url", "document_url": "https://example.com/tea.pdf"}
+    return {"model": asked.model, "document": document, "pages": list(range(asked.limit))}
+
+
 def ranking(asked: Asked) -> Body:
     """A query with as many documents as the text has words, some of them beyond a hundred."""
     return {"model": asked.model, "query": "tea?", "documents": asked.text.split()}
@@ -87,7 +112,10 @@ KINDS: tuple[Kind, ...] = (
         "cohere", "api.cohere.com", ("command-r7b-12-2024", "command-a-03-2025"),
         lambda _: "/v2/chat", cohere, task=True, provider="cohere",
     ),
-    Kind("ollama", OLLAMA, ("llama3",), lambda _: "/api/chat", ollama, task=True, provider="my-ollama"),
+    Kind(
+        "ollama", OLLAMA, ("llama3",), lambda _: "/api/chat", ollama, task=True,
+        provider="my-ollama",
+    ),
     Kind(
         "text", "api.openai.com", ("gpt-3.5-turbo-instruct",), lambda _: "/v1/completions",
         completion, most_choices=4, task=True, streams=False,
@@ -98,20 +126,38 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         "gemini embeddings", "generativelanguage.googleapis.com", ("gemini-embedding-001",),
-        lambda asked: f"/v1beta/models/{asked.model}:embedContent", embedded_content, task=True, streams=False,
+        lambda asked: f"/v1beta/models/{asked.model}:embedContent", embedded_content, task=True,
+        streams=False,
         provider="google",
     ),
     Kind(
         "images", "api.openai.com", ("gpt-image-1-mini",), lambda _: "/v1/images/generations",
         picture, most_choices=4, task=True,
     ),
-    Kind("speech", "api.openai.com", ("tts-1",), lambda _: "/v1/audio/speech", speech, task=True, streams=False),
+    Kind(
+        "image edits", "api.openai.com", ("gpt-image-1-mini",), lambda _: "/v1/images/edits",
+        edit, most_choices=4, content_type=FORM, task=True,
+    ),
+    Kind(
+        "gemini batch", "generativelanguage.googleapis.com", ("gemini-embedding-001",),
+        lambda asked: f"/v1beta/models/{asked.model}:batchEmbedContents", batch, task=True,
+        streams=False, provider="google",
+    ),
+    Kind(
+        "speech", "api.openai.com", ("tts-1",), lambda _: "/v1/audio/speech", speech, task=True,
+        streams=False,
+    ),
     Kind(
         "transcription", "api.openai.com", ("whisper-1", "gpt-4o-transcribe"),
         lambda _: "/v1/audio/transcriptions", recording, content_type=FORM, task=True,
     ),
     Kind(
-        "rerank", "api.cohere.com", ("rerank-v3.5",), lambda _: "/v2/rerank", ranking, task=True, streams=False,
+        "ocr", "api.mistral.ai", ("mistral-ocr-2512",), lambda _: "/v1/ocr", reading, task=True,
+        streams=False, provider="mistral",
+    ),
+    Kind(
+        "rerank", "api.cohere.com", ("rerank-v3.5",), lambda _: "/v2/rerank", ranking, task=True,
+        streams=False,
         provider="cohere",
     ),
 )  # fmt: skip

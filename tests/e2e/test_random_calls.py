@@ -59,7 +59,8 @@ PIECES = {
 }
 PIECES |= {"groq": PIECES["chat"], "azure": PIECES["chat"], "chatgpt": PIECES["responses"]}
 PIECES |= {"vertex": PIECES["gemini"], "code assist": PIECES["gemini"]}
-PIECES |= {"vertex claude": PIECES["messages"]}
+PIECES |= {"vertex claude": PIECES["messages"], "vertex region": PIECES["messages"]}
+PIECES |= {"azure responses": PIECES["responses"]}
 """What a whole event of each dialect has for each token that it brings; tasks bring all in their last."""
 
 
@@ -107,6 +108,10 @@ def test_calls_through_the_proxy_leave_nothing_reserved_and_cost_what_was_billed
         assert row["cost_nano_usd"] == (0 if kind.plan == "flat" else worth), said
         assert row["cost_nano_usd"] <= row["worst_nano_usd"], said
         if gone and row["basis"] != "measured":
-            assert worth >= bill(replace(usage, output_tokens=received), asked.model, ""), said
+            seen_of_it = replace(usage, output_tokens=received)
+            assert worth >= bill(seen_of_it, asked.model, "", kind.percent), said
         else:
-            assert (worth, row["basis"]) == (bill(usage, asked.model, ""), "measured"), said
+            assert (worth, row["basis"]) == (
+                bill(usage, asked.model, "", kind.percent),
+                "measured",
+            ), said
