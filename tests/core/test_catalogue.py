@@ -166,6 +166,31 @@ def test_media_that_the_catalogue_has_no_price_for_are_named() -> None:
     assert unpriced("google", "gemini-2.5-pro") == set()
 
 
+@pytest.mark.parametrize(
+    ("model", "kind"),
+    [
+        ("whisper-1", "audio_input"),
+        ("tts-1", "audio_output"),
+        ("gpt-4o-mini-tts", "audio_output"),
+        ("gpt-image-1-mini", "image_output"),
+        ("gpt-image-2", "image_output"),
+    ],
+)
+def test_what_bills_a_medium_by_its_only_price_has_a_price_for_it(model: str, kind: str) -> None:
+    sheet = BOOK.sheet("openai", model, NOW)
+
+    assert sheet is not None
+    assert kind not in sheet.unpriced
+    assert sheet.unpriced
+
+
+def test_a_model_of_text_and_images_has_no_price_for_images_by_its_price_of_text() -> None:
+    sheet = BOOK.sheet("openai", "gpt-5-image", NOW)
+
+    assert sheet is not None
+    assert "image_output" in sheet.unpriced
+
+
 def _has_nine_decimals(provider: str, model: str) -> bool:
     info = next(p for p in catalogue_providers if p.id == provider).find_model(model)
     assert info is not None

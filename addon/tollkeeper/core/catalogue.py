@@ -88,6 +88,20 @@ _ONE_PRICE: Final = frozenset({"google"})
 Source: https://ai.google.dev/gemini-api/docs/pricing
 """
 
+_MAKES_ONLY: Final = (
+    (re.compile(r"gpt-image-[a-z0-9.-]+", re.ASCII), "image_output"),
+    (re.compile(r"gpt-[a-z0-9.-]+-tts", re.ASCII), "audio_output"),
+)
+"""Models that make nothing else, so that their one price of output is that medium's.
+
+Source: https://platform.openai.com/docs/models/gpt-image-1,
+https://platform.openai.com/docs/models/gpt-4o-mini-tts, https://platform.openai.com/docs/pricing
+(2026-11-21)
+"""
+
+_BY_UNIT: Final = {"audio_hours": "audio_input", "characters": "audio_output"}
+"""What a model without a price of tokens bills instead of tokens of a medium."""
+
 _REVISION: Final = re.compile(
     r"([-@:]("
     r"latest|preview|exp|experimental|stable|beta|customtools|thinking|free"
@@ -125,7 +139,12 @@ class Entry:
         if self._one_price or self._free:
             return frozenset()
         stored = vars(self._model.get_prices(_moment(quarter), {}))
-        return frozenset(kind for kind in _MEDIA if stored.get(_KEYS[kind]) is None)
+        covered = {medium for names, medium in _MAKES_ONLY if names.fullmatch(self._model.id)}
+        if stored.get("input_mtok") is None:
+            covered |= {kind for unit, kind in _BY_UNIT.items() if stored.get(_KEYS[unit])}
+        return frozenset(
+            kind for kind in _MEDIA if kind not in covered and stored.get(_KEYS[kind]) is None
+        )
 
     def _tariff(self, quarter: int) -> Tariff | None:
         moment = _moment(quarter)

@@ -4,7 +4,8 @@ Forms are read with Python's own mail parser and recordings with its own WAV rea
 the proxy's reading judges itself. Counted as in ``exchange.py``; an image is billed as the dearest.
 
 Source: https://platform.openai.com/docs/api-reference, https://docs.cohere.com/reference,
-https://github.com/ollama/ollama/blob/main/docs/api.md, https://ai.google.dev/api/embeddings
+https://github.com/ollama/ollama/blob/main/docs/api.md, https://ai.google.dev/api/embeddings,
+https://docs.mistral.ai/api/#tag/ocr
 """
 
 from __future__ import annotations
@@ -216,6 +217,14 @@ def _ollama(body: Fields) -> Told:
     return Answer(200, kind, frames, streamed=True), usage
 
 
+def _ocr(body: Fields) -> Told:
+    _ = body["document"]["type"]
+    count = len(body.get("pages") or [0])
+    pages = [{"index": index, "markdown": "so it is", "images": []} for index in range(count)]
+    said = {"pages_processed": count, "doc_size_bytes": 1000}
+    return _json({"model": body["model"], "pages": pages, "usage_info": said}, Usage(pages=count))
+
+
 _ANSWERS: Final[Mapping[str, Callable[[Fields], Told]]] = {
     "/v1/embeddings": _embeddings,
     ":embedContent": _gemini_embedding,
@@ -228,6 +237,7 @@ _ANSWERS: Final[Mapping[str, Callable[[Fields], Told]]] = {
     "/audio/transcriptions": _transcription,
     "/audio/translations": _transcription,
     "/rerank": _rerank,
+    "/v1/ocr": _ocr,
     "/v2/chat": _cohere,
     "/api/chat": _ollama,
     "/api/generate": _ollama,
