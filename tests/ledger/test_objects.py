@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tollkeeper.core.snapshot import AgentRecord
-from tollkeeper.domain import Principal
+from tollkeeper.domain import Call, Dialect, Principal
 from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.objects import AWAITED_NS, KEPT_NS, MOST_KEPT
 from tollkeeper.ledger.sqlite import SqliteLedger
@@ -11,6 +11,15 @@ from tollkeeper.ledger.sqlite import SqliteLedger
 from .scripted import T0, ScriptedCase, measured, with_atlas
 
 ATLAS = Principal("atlas", "token-atlas", "day")
+ASKED = Call(
+    "openai",
+    Dialect.OPENAI_RESPONSES,
+    "responses",
+    metered=True,
+    model="gpt-4o",
+    service_tier="flex",
+    features=frozenset({"background", "memory_64g"}),
+)
 
 
 def owned(ledger: SqliteLedger, *ids: str, agent: str = "atlas") -> frozenset[str]:
@@ -22,7 +31,7 @@ def owned(ledger: SqliteLedger, *ids: str, agent: str = "atlas") -> frozenset[st
 
 def awaiting(ledger: SqliteLedger) -> str:
     call = ledger.admit(ScriptedCase(), ATLAS, T0).id
-    ledger.await_answer(call, "openai", "resp_1", "gpt-4o", None, T0)
+    ledger.await_answer(call, "resp_1", ASKED, T0)
     return call
 
 
@@ -62,12 +71,9 @@ def test_awaited_call_outlives_the_process_that_forwarded_it(opener) -> None:
     assert second.recover(lambda owner: False, T0 + AWAITED_NS // 2) == 0
     found = second.awaited("openai", "resp_1")
     assert found is not None
-    assert (found.call, found.agent, found.model, found.admitted_ns) == (
-        call,
-        "atlas",
-        "gpt-4o",
-        T0,
-    )
+    assert (found.call, found.admitted_ns) == (call, T0)
+    assert (found.asked.model, found.asked.service_tier) == ("gpt-4o", "flex")
+    assert found.asked.features == {"background", "memory_64g"}
     assert second.awaited("openai", "resp_2") is None
 
 
@@ -84,7 +90,7 @@ def test_call_that_nobody_asks_for_is_booked_whole_a_day_after_it_was_last_asked
     ledger: SqliteLedger,
 ) -> None:
     call = awaiting(ledger)
-    ledger.await_answer(call, "openai", "resp_1", "gpt-4o", None, T0 + 5)
+    ledger.await_answer(call, "resp_1", ASKED, T0 + 5)
 
     assert ledger.give_up_awaited(T0 + 5 + AWAITED_NS - 1) == 0
     assert ledger.give_up_awaited(T0 + 5 + AWAITED_NS) == 1

@@ -76,3 +76,49 @@ def test_another_response_settles_nothing(house: House) -> None:
     poll(house, response("completed", id="resp_2", usage=USAGE))
 
     assert states(house) == [("forwarded", None)]
+
+
+def test_end_of_a_call_that_a_plan_pays_is_notional(house: House) -> None:
+    house.govern_by({"providers": {"openai": {"billing": "flat", "counts": False}}})
+    begin(house)
+
+    poll(house, response("completed", usage=USAGE))
+
+    [row] = [row for row in house.calls() if row["operation"] == "responses"]
+    assert row["billing"] == "flat"
+    assert row["cost_nano_usd"] == 0
+    assert row["notional_nano_usd"] == 9 * 150 + 5 * 600
+
+
+def test_end_of_a_call_that_used_what_has_no_price_is_never_below_its_reservation(
+    house: House,
+) -> None:
+    begin(house)
+
+    poll(house, response("completed", usage=USAGE | {"service_tier": "moonlit"},
+                         service_tier="moonlit"))  # fmt: skip
+
+    [row] = [row for row in house.calls() if row["operation"] == "responses"]
+    assert row["basis"] == "reserved"
+    assert row["cost_nano_usd"] == row["worst_nano_usd"]
+
+
+def test_end_of_a_call_costs_what_its_own_kind_of_tool_costs(house: House) -> None:
+    house.govern_by({"ceilings": {"server_tools_usd": 1}})
+    container = {"type": "auto", "memory_limit": "64g"}
+    asked = {"tools": [{"type": "code_interpreter", "container": container}]}
+    used = [{"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"}]
+    costs = []
+    for more in ({}, {"background": True}):
+        flow = house.judged(path="/v1/responses", body=BODY | {"background": False} | asked | more)
+        assert flow.response is None, flow.response.text
+        flow.server_conn.timestamp_tls_setup = time.time()
+        end = response("completed", usage=USAGE, output=used)
+        asyncio.run(house.give(flow, response("queued") if more else end))
+        if more:
+            poll(house, end)
+        costs.append([row for row in house.calls() if row["operation"] == "responses"][-1])
+
+    direct, later = costs
+    assert direct["cost_nano_usd"] > 9 * 150 + 5 * 600
+    assert (later["cost_nano_usd"], later["basis"]) == (direct["cost_nano_usd"], direct["basis"])

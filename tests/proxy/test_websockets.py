@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import suppress
+from types import SimpleNamespace
 
 import pytest
-from mitmproxy import http, websocket
+from mitmproxy import ctx, http, websocket
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from mitmproxy.test import taddons, tflow
 from wsproto.frame_protocol import Opcode
 
-from proxy.house import House
+from proxy.faults import Strike, striking
+from proxy.house import OPENAI, House
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.closing import SHUT
 from tollkeeper.proxy.passage import Passage
+from tollkeeper.proxy.settling import NOT_SENT
 from tollkeeper.proxy.websockets import SHOWN_MESSAGES, Socket, WebSockets
 
 BODY = {"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 20, "stream": True}
@@ -145,3 +149,69 @@ def test_few_messages_are_kept_for_the_views(house: House) -> None:
 
     assert flow.websocket is not None
     assert len(flow.websocket.messages) == SHOWN_MESSAGES
+
+
+ASKED = {"type": "response.create"} | BODY
+
+
+def waiting_socket(house: House) -> tuple[WebSockets, http.HTTPFlow, Socket]:
+    """A connection on which nobody has asked for anything yet."""
+    made, flow, socket = under_way(house)
+    assert socket.turn is not None
+    assert socket.turn.admission is not None
+    house.enforcer.books.settle_now(socket.turn.admission.id, NOT_SENT)
+    flow.request.path, socket.turn = "/v1/responses", None
+    return made, flow, socket
+
+
+@pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+def test_fault_at_any_line_of_a_frame_lets_it_go_nowhere_and_leaves_no_call_open(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
+) -> None:
+    monkeypatch.setattr(ctx, "master", SimpleNamespace(addons={"proxyserver": Proxyserver()}))
+    at, passed = 0, False
+    while not passed:
+        at += 1
+        strike = Strike(at, error)
+        made, flow, _ = waiting_socket(house)
+        with striking(strike), suppress(error):
+            frame(made, flow, ASKED, from_client=True)
+        assert flow.websocket is not None
+        passed = strike.where == "nowhere"
+        if not passed:
+            assert flow.websocket.messages[-1].dropped, strike.where
+            asyncio.run(made.websocket_end(flow))
+            assert house.open_calls() == 0, strike.where
+
+    assert at > 50
+
+
+@pytest.mark.parametrize("before", ["own", "injected"])
+def test_frame_goes_nowhere_where_another_key_is_wanted_than_its_connection_was_opened_with(
+    house: House, monkeypatch: pytest.MonkeyPatch, before: str
+) -> None:
+    monkeypatch.setenv("REAL_KEY", "sk-real")
+    providers = {"openai": {"key": {"env": "REAL_KEY"}}}
+    other = {"own": "injected", "injected": "own"}[before]
+
+    def govern(key: str) -> None:
+        agents = {"atlas": {"key": key}}
+        house.govern_by({"providers": providers, "agents": agents, "websockets": True})
+
+    govern(before)
+    made, flow, socket = waiting_socket(house)
+    fields = [("Host", OPENAI), ("Upgrade", "websocket"), ("Connection", "Upgrade")]
+    opened = house.judged(method="GET", path="/v1/responses", body=b"", fields=fields)
+    assert opened.response is None, opened.response.text
+    socket.upgrade = house.enforcer.passages[opened]
+    sent = Proxyserver()
+    monkeypatch.setattr(ctx, "master", SimpleNamespace(addons={"proxyserver": sent}))
+
+    assert frame(made, flow, ASKED, from_client=True)
+    asyncio.run(made.settle(flow, socket, cut=True, refused=True))
+    govern(other)
+    assert not frame(made, flow, ASKED, from_client=True)
+
+    [event] = sent.injected
+    assert b"Connect again" in event.message.content
+    assert house.calls()[-1]["outcome"] == "not_sent"

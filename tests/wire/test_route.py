@@ -10,6 +10,7 @@ from tollkeeper.domain import Changes, Dialect, Provider
 from tollkeeper.errors import WireError
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
+from wire.conftest import parse_bytes
 
 OWN = Provider(name="my-vllm", hosts=("llm.corp.example",), api="openai")
 
@@ -278,3 +279,39 @@ def test_a_provider_of_the_owners_own_is_read_like_its_api() -> None:
 
     assert endpoint is not None
     assert endpoint.dialect is Dialect.OPENAI_CHAT
+
+
+@pytest.mark.parametrize(
+    "kind", ["multipart/form-data; boundary=B0", "Multipart/Mixed", "multipart/x"]
+)
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", {"model": "gpt-4o", "input": "x", "previous_response_id": "resp_1"}),
+        ("/v1/chat/completions", {"model": "gpt-4o", "messages": []}),
+        ("/v1/embeddings", {"model": "text-embedding-3-small", "input": "x"}),
+        ("/v1/audio/speech", {"model": "tts-1", "input": "x", "voice": "alloy"}),
+    ],
+)
+def test_body_of_a_json_endpoint_that_says_it_is_a_form_is_refused(
+    path: str, body: dict[str, str], kind: str
+) -> None:
+    with pytest.raises(WireError, match="JSON"):
+        parse_bytes(json.dumps(body).encode(), "openai", path, {"content-type": kind})
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "application/json; charset=utf-16",
+        "application/json; charset='utf-7'",
+        "application/json; charset=utf-8; charset=utf-7",
+        "application/json; charset*=utf-16''x",
+        'application/json; Charset="utf-8", application/json; charset=latin-1',
+    ],
+)
+def test_no_second_charset_stands_behind_a_readable_one(kind: str) -> None:
+    body = b'{"model": "gpt-4o", "messages": []}'
+
+    with pytest.raises(WireError, match="UTF-8"):
+        parse_bytes(body, "openai", "/v1/chat/completions", {"content-type": kind})

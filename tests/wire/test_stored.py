@@ -36,14 +36,26 @@ from tollkeeper.wire.stored import MOST_NAMED, stored_objects
             },
             "s3Location",
         ),
+        ({"messages": [{"content": [{"image_url": {"url": "gs://b/a.png"}}]}]}, "url"),
+        ({"messages": [{"content": [{"image_url": "S3://b/a.png"}]}]}, "image_url"),
+        ({"tools": [{"fileSearch": {"fileSearchStoreNames": ["fileSearchStores/1"]}}]},
+         "fileSearchStoreNames"),
+        ({"type": "message", "input": [{"type": "item_reference", "id": "x"}]}, "item_reference"),
+        ({"type": "message", "input": [{"file_id": "f"}]}, "file_id"),
     ],
-)
+)  # fmt: skip
 def test_object_that_the_provider_keeps_is_found(body: dict[str, Any], found: str) -> None:
     named = stored_objects(json.dumps(body).encode())
 
     assert named is not None
     assert named[0] == found
     assert all(named[1])
+
+
+def test_escaped_slashes_of_an_address_hide_nothing() -> None:
+    body = b'{"messages": [{"content": [{"image_url": {"url": "gs:\\/\\/b\\/a.png"}}]}]}'
+
+    assert stored_objects(body) == ("url", ("gs://b/a.png",))
 
 
 def test_escapes_hide_nothing() -> None:
@@ -68,6 +80,9 @@ def test_escapes_hide_nothing() -> None:
         {"metadata": {"conversation": "of the app"}},
         {"input": [{"type": "reasoning", "id": "rs_1", "encrypted_content": "x"}]},
         {"input": [{"type": "message", "id": "msg_1", "role": "user", "content": "x"}]},
+        {"messages": [{"role": "user", "content": "gs://b/a is where it lies"}]},
+        {"input": "gs://b/a", "prompt": "s3://b/a"},
+        {"contents": [{"parts": [{"text": "gs://b/a"}]}], "tools": [{"retrieval": {}}]},
     ],
 )
 def test_words_of_the_client_and_settings_are_no_objects(body: dict[str, Any]) -> None:
@@ -99,6 +114,8 @@ def test_every_id_is_named_once() -> None:
         {"input": [{"type": "item_reference"}]},
         {"container": {"id": 7}},
         {"file_ids": [f"file_{n}" for n in range(MOST_NAMED + 1)]},
+        {"tools": [{"retrieval": {"vertexRagStore": {"ragResources": [{"ragCorpus": "r/1"}]}}}]},
+        {"tools": [{"retrieval": {"vertex_ai_search": {"engine": "e/1"}}}]},
     ],
 )
 def test_what_cannot_be_read_as_ids_stands_as_an_empty_one(body: dict[str, Any]) -> None:

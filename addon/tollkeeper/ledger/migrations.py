@@ -241,6 +241,7 @@ _FIRST = (
         response TEXT NOT NULL,          -- what to ask the provider for
         model TEXT NOT NULL,
         service_tier TEXT,               -- as asked for; NULL for none
+        features TEXT NOT NULL,          -- of the call, by which its use is priced; by spaces
         until_ns INTEGER NOT NULL        -- then it is booked whole
     ) STRICT, WITHOUT ROWID
     """,

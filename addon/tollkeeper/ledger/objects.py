@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from tollkeeper.domain import NS_PER_SECOND, Basis, Outcome, Settlement
+from tollkeeper.domain import (
+    NS_PER_SECOND,
+    Basis,
+    Billing,
+    Call,
+    Dialect,
+    Outcome,
+    Settlement,
+)
 from tollkeeper.ledger.calls import find
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal
@@ -29,13 +37,19 @@ Source: https://platform.openai.com/docs/guides/background
 
 
 class Awaited(NamedTuple):
-    """A background call that was forwarded and whose answer has not been seen."""
+    """A background call that was forwarded and whose answer has not been seen.
+
+    Attributes:
+        asked: What of it prices its answer: provider, model, service tier, features.
+        worst_nano_usd: What it may cost at most, whoever pays; 0 where no price is known.
+    """
 
     call: str
-    agent: str
-    model: str
-    service_tier: str | None
+    asked: Call
     admitted_ns: int
+    billing: Billing
+    reserve_nano_usd: int
+    worst_nano_usd: int
 
 
 class Objects(Journal):
@@ -50,26 +64,38 @@ class Objects(Journal):
                 [(provider, one, agent, now_ns) for one in ids],
             )
 
-    def await_answer(
-        self, call: str, provider: str, response: str, model: str, tier: str | None, now_ns: int
-    ) -> None:
+    def await_answer(self, call: str, response: str, asked: Call, now_ns: int) -> None:
         """Keep the reservation of a call open that goes on behind its answer; again to go on longer."""
+        known = (asked.model or "", asked.service_tier, " ".join(sorted(asked.features)))
         with self.transaction() as connection:
             connection.execute(
-                "INSERT INTO awaited VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                "INSERT INTO awaited VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET until_ns = excluded.until_ns WHERE call = excluded.call",
-                (call, provider, response, model, tier, now_ns + AWAITED_NS),
+                (call, asked.provider, response, *known, now_ns + AWAITED_NS),
             )
 
     def awaited(self, provider: str, response: str) -> Awaited | None:
         """The unsettled call that this response answers, or None."""
         rows = self._read(
-            "SELECT calls.id, calls.agent, awaited.model, awaited.service_tier, calls.booked_ns"
+            "SELECT calls.id, calls.operation, awaited.model, awaited.service_tier, awaited.features,"
+            " calls.booked_ns, calls.billing, calls.worst_nano_usd, calls.notional_nano_usd"
             " FROM awaited JOIN calls ON calls.id = awaited.call"
             " WHERE provider_name = ? AND response = ? AND calls.state = 'forwarded'",
             (provider, response),
         )
-        return next((Awaited(*row) for row in rows), None)
+        for call, operation, model, tier, features, admitted_ns, billing, reserve, notional in rows:
+            asked = Call(
+                provider=provider,
+                dialect=Dialect.OPENAI_RESPONSES,
+                operation=operation,
+                metered=True,
+                model=model,
+                service_tier=tier,
+                features=frozenset(features.split()),
+            )
+            worst = reserve if notional is None else notional
+            return Awaited(call, asked, admitted_ns, Billing(billing), reserve, worst)
+        return None
 
     def give_up_awaited(self, now_ns: int) -> int:
         """Book whole what nobody has asked for in ``AWAITED_NS``. How many."""

@@ -17,6 +17,7 @@ from tollkeeper.domain import (
     Admission,
     Approval,
     Balance,
+    Call,
     Decision,
     Limits,
     Principal,
@@ -192,9 +193,7 @@ class Ledger(Protocol):
     def remember(self, agent: str, provider: str, ids: Iterable[str], now_ns: int) -> None:
         """These were made by calls of this agent. What another agent's calls made stays theirs."""
 
-    def await_answer(
-        self, call: str, provider: str, response: str, model: str, tier: str | None, now_ns: int
-    ) -> None:
+    def await_answer(self, call: str, response: str, asked: Call, now_ns: int) -> None:
         """Keep the reservation of a call open that goes on behind its answer, over restarts too."""
 
     def give_up_awaited(self, now_ns: int) -> int:

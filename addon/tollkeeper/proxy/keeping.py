@@ -7,10 +7,12 @@ import logging
 from dataclasses import replace
 
 from tollkeeper.core.keys import goes_with_own_key
-from tollkeeper.domain import Basis, Effect, Outcome, Settlement, Usage
+from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.domain import Basis, Decision, Effect, Outcome, Settlement, Usage
 from tollkeeper.errors import LedgerError
+from tollkeeper.ledger.objects import Awaited
 from tollkeeper.proxy.passage import Passage
-from tollkeeper.proxy.settling import Books
+from tollkeeper.proxy.settling import Books, by_payer, priced
 from tollkeeper.proxy.station import Station
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.route import STORED
@@ -40,18 +42,16 @@ class Keeping:
         if admission.effect is not Effect.ALLOW or status is None or status >= 400:
             return False
         made, ledger, now_ns = answer.meter.made, self.station.ledger, self.station.now_ns()
-        provider = call.provider
         await self.remember(passage)
         if call.operation == STORED:
-            await self.asked_for(provider, made, answer.usage)
+            await self.asked_for(call.provider, made, answer.usage)
             return False
         response = made.response
         if "background" not in call.features or not made.goes_on or response is None:
             return False
-        model, tier = call.model or "", call.service_tier
         try:
             await self.station.write(
-                lambda: ledger.await_answer(admission.id, provider, response, model, tier, now_ns)
+                lambda: ledger.await_answer(admission.id, response, call, now_ns)
             )
         except LedgerError as error:
             log.warning("A background call is booked as reserved: %s", error)
@@ -106,16 +106,26 @@ class Keeping:
             return
         if made.goes_on:
             await self.station.write(
-                lambda: ledger.await_answer(
-                    found.call, provider, response, found.model, found.service_tier, now_ns
-                )
+                lambda: ledger.await_answer(found.call, response, found.asked, now_ns)
             )
             return
-        prices = self.station.policy_file.prices
-        sheet = prices.sheet(provider, found.model, found.admitted_ns, found.service_tier)
-        if usage is None or usage.output_tokens is None:
-            settled = Settlement(Outcome.CUT, Basis.RESERVED, None, status=200)
-        else:
-            cost = sheet.cost_nano_usd(usage) if sheet else None
-            settled = Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, status=200)
-        await self.books.settle(found.call, replace(settled, note=f"Its answer was {made.status}."))
+        asked, prices = found.asked, self.station.policy_file.prices
+        sheet = prices.sheet(provider, asked.model or "", found.admitted_ns, asked.service_tier)
+        settled = ended(found, usage, sheet)
+        note = f"Its answer was {made.status}. {settled.note}".rstrip()
+        await self.books.settle(found.call, replace(settled, note=note))
+
+
+def ended(found: Awaited, usage: Usage | None, sheet: PriceSheet | None) -> Settlement:
+    """What a background call came to, by the usage of its answer and by who pays for it."""
+    decided = Decision(
+        Effect.ALLOW,
+        reserve_nano_usd=found.reserve_nano_usd,
+        billing=found.billing,
+        worst_nano_usd=found.worst_nano_usd,
+    )
+    if usage is None or usage.output_tokens is None:
+        made = Settlement(Outcome.CUT, Basis.RESERVED, None)
+    else:
+        made = priced(usage, found.asked, decided, sheet)
+    return by_payer(replace(made, status=200), decided, found.asked.provider, {})

@@ -85,9 +85,7 @@ def settlement(
 
 def streamed(flow: http.HTTPFlow) -> bool:
     """Whether the meter saw the answer come; one that is buffered is seen, and billed, as a whole."""
-    if flow.websocket is not None:
-        return True
-    return flow.response is not None and bool(flow.response.stream)
+    return flow.websocket is not None or bool(flow.response and flow.response.stream)
 
 
 def by_payer(

@@ -16,7 +16,7 @@ from mitmproxy import ctx, http, websocket
 from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
 from wsproto.frame_protocol import Opcode
 
-from tollkeeper.domain import Admission, Basis, Code, Effect, Outcome, Reason, Settlement
+from tollkeeper.domain import Admission, Basis, Changes, Code, Effect, Outcome, Reason, Settlement
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, overrun, settling, socket_layer
 from tollkeeper.proxy.answer import Answer
@@ -131,9 +131,9 @@ class WebSockets:
         upgrade = socket.upgrade
         turn = Passage(upgrade.caller, said=upgrade.said, family=upgrade.family)
         turn.call, turn.inbound = call, inbound
+        socket.turn = turn  # from here on a fault gives back what was admitted
         admission = await self.enforcer.admit(turn, inbound)
         if admission.effect is Effect.HOLD:
-            socket.turn = turn
             socket.holding = asyncio.create_task(self.hold(flow, socket, turn, message.content))
             socket.holding.add_done_callback(lambda task: self.held(flow, task))
             return False
@@ -150,25 +150,35 @@ class WebSockets:
         """What goes to the provider; None where the call is refused."""
         call = turn.call
         assert call is not None
-        socket.turn = None
         if admission.effect is Effect.DENY:
+            socket.turn = None
             disclose.refused(flow, turn.caller, call, admission.decision.reasons[0], admission)
             self.refuse(flow, socket, admission.decision.reasons[0], admission, noted=True)
             return None
         changes = admission.decision.changes
-        if changes.provider is not None:
+        unfit = self.unfit(socket, turn, changes)
+        if unfit is not None:
             await self.books.settle(admission.id, settling.NOT_SENT)
-            message = "This name is a model of another provider: call it over HTTPS."
-            self.refuse(flow, socket, Reason(Effect.DENY, Code.POLICY_DENIED, "models", message))
+            turn.settled, socket.turn = True, None
+            self.refuse(flow, socket, Reason(Effect.DENY, Code.POLICY_DENIED, *unfit))
             return None
         frame, _ = route.rewrite(call, sent, "", changes, include_usage=False)
         turn.call = replace(call, model=changes.model or call.model)
         turn.answer = Answer(turn.call, "text/event-stream", "", take_out_usage=False)
         overrun.watch(turn, turn.answer)
         self.enforcer.keeping.watch(turn)
-        socket.turn, socket.begun = turn, False
+        socket.begun = False
         disclose.forwarded(flow, turn.caller, call, admission)
         return frame
+
+    def unfit(self, socket: Socket, turn: Passage, changes: Changes) -> tuple[str, str] | None:
+        """Why a call that is let go cannot go on this connection: what says so, and the sentence."""
+        if changes.provider is not None:
+            return "models", "This name is a model of another provider: call it over HTTPS."
+        keeping = self.enforcer.keeping
+        if keeping.with_own_key(turn) != keeping.with_own_key(socket.upgrade):
+            return "keys", "The policy wants another key than this connection has. Connect again."
+        return None
 
     def refuse(
         self,
@@ -275,14 +285,16 @@ class WebSockets:
         self.broke_off(flow, hook, error)
 
     def broke_off(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
-        """Book whole what was under way."""
+        """Book whole what was under way, and give back what had not left."""
         socket = self.sockets.pop(flow, None)
         turn = socket.turn if socket else None
         self.enforcer.note_fault(turn or self.enforcer.passages.get(flow), hook, error)
         if turn is None or turn.admission is None or turn.settled:
             return
         turn.settled = True
-        if turn.admission.effect is Effect.ALLOW:
+        if turn.admission.effect is Effect.ALLOW and turn.answer is None:
+            self.books.settle_now(turn.admission.id, settling.NOT_SENT)
+        elif turn.admission.effect is Effect.ALLOW:
             made = settling.reserved(turn.admission.decision, turn.bounding, None)
             self.books.settle_now(turn.admission.id, turn.by_payer(made))
         elif turn.admission.effect is Effect.HOLD:

@@ -54,7 +54,8 @@ _BY_API: Final[Mapping[str, Dialect]] = {
 _IN_PATH: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
 """Dialects whose model stands in the path alone."""
 
-_CHARSET: Final = re.compile(r"charset\s*=\s*\"?([\w.-]+)")
+_CHARSET: Final = re.compile(r"charset([^;,]*)")
+_READABLE: Final = re.compile(r"\s*=\s*(?:utf-?8|us-ascii|\"(?:utf-?8|us-ascii)\")\s*")
 
 _NO_STREAM_OPTIONS: Final = frozenset({"mistral"})
 """Providers that refuse ``stream_options`` and always send usage with the last chunk.
@@ -123,14 +124,23 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     if not endpoint.metered:
         return _free(inbound, endpoint)
     kind = inbound.headers.get("content-type", "").lower()
-    charset = _CHARSET.search(kind)
-    if charset and charset[1] not in ("utf-8", "utf8", "us-ascii"):
-        raise WireError(f"The body is said to be {charset[1][:20]}; send UTF-8.")
+    for charset in _CHARSET.findall(kind):
+        if not _READABLE.fullmatch(charset):
+            raise WireError(f"The body is said to be {charset.strip(' =')[:20]}; send UTF-8.")
+    forms = multipart.is_form(kind)
+    if forms and not _takes_forms(endpoint):
+        raise WireError("The content type says that the body is a form; send JSON, and say so.")
     call = _spoken(inbound, endpoint)
-    if multipart.is_form(kind):
+    if forms:
         return call
     stored = stored_objects(inbound.body)
     return call if stored is None else replace(call, stored=stored[0], stored_ids=stored[1])
+
+
+def _takes_forms(endpoint: Endpoint) -> bool:
+    """Whether its dialect reads forms; what another one makes of a body that says so is in doubt."""
+    heard = endpoint.dialect is Dialect.AUDIO and endpoint.operation != "speech"
+    return heard or endpoint.dialect is Dialect.IMAGES
 
 
 def _spoken(inbound: Inbound, endpoint: Endpoint) -> Call:

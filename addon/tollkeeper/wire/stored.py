@@ -6,7 +6,11 @@ agent's files and conversations would be open to every other.
 Source: https://platform.openai.com/docs/api-reference/responses/create,
 https://docs.anthropic.com/en/docs/build-with-claude/files, https://ai.google.dev/api/caching,
 https://ai.google.dev/api/files,
-https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_S3Location.html
+https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_S3Location.html,
+https://ai.google.dev/api/file-search/file-search-stores,
+https://cloud.google.com/vertex-ai/generative-ai/docs/model-reference/rag-api (``vertexRagStore``),
+https://cloud.google.com/vertex-ai/generative-ai/docs/multimodal/call-vertex-using-openai-library
+(``gs://`` in ``image_url``)
 """
 
 from __future__ import annotations
@@ -27,9 +31,11 @@ NAMES: Final = frozenset(
         "container",
         "container_id",
         "conversation",
+        "fileSearchStoreNames",
         "fileUri",
         "file_id",
         "file_ids",
+        "file_search_store_names",
         "file_uri",
         "item_reference",
         "previous_response_id",
@@ -40,7 +46,12 @@ NAMES: Final = frozenset(
 )
 """Members that hold ids. ``item_reference`` is the type of an input item."""
 
-_MARKS: Final = tuple(f'"{name}"'.encode() for name in sorted(NAMES))
+_STORES: Final = frozenset(
+    {"vertexAiSearch", "vertexRagStore", "vertex_ai_search", "vertex_rag_store"}
+)
+"""Members that name collections of the account's project; no call makes one of these."""
+
+_MARKS: Final = tuple(f'"{name}"'.encode() for name in sorted(NAMES | _STORES))
 """As they stand in a body; inside of a text the quotes would be escaped."""
 
 _BARE: Final = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}|"type"\s*:\s*(?:null|"reasoning")')
@@ -59,6 +70,14 @@ _OF_THE_CLIENT: Final = frozenset(
 _BUCKETS: Final = ("gs://", "s3://")
 """Addresses that only the account's own key opens."""
 
+_ADDRESSES: Final = frozenset(
+    {"audio_url", "data", "document_url", "file_data", "file_url", "gcsUri", "gcs_uri", "imageUrl",
+     "image_url", "s3Uri", "s3_uri", "uri", "url", "video_url"}
+)  # fmt: skip
+"""Members that hold addresses, or what stands in their place."""
+
+_BUCKET_MARK: Final = re.compile(rb'"(?:gs|s3):', re.IGNORECASE)
+
 _DEPTH: Final = 128
 
 
@@ -75,7 +94,7 @@ def stored_objects(body: bytes) -> tuple[str, tuple[str, ...]] | None:
         WireError: When the body cannot be read.
     """
     marked = any(mark in body for mark in _MARKS) or _BARE.search(body)
-    if not marked and b"\\u" not in body:
+    if not marked and b"\\u" not in body and not _BUCKET_MARK.search(body):
         return None
     found = list(islice(_found(read(body).values(), _DEPTH), MOST_NAMED + 1))
     if not found:
@@ -91,17 +110,31 @@ def _found(value: Any, depth: int) -> Iterator[tuple[str, str]]:
         for one in value:
             yield from _found(one, depth - 1)
     elif isinstance(value, dict):
-        kind = value.get("type")
-        if kind == "item_reference" or (kind is None and value.keys() <= _BARE_KEYS and value):
-            yield "item_reference", _text(value.get("id"))
-        elif kind == "reasoning" and value.get("id") and not _brings_its_own(value):
-            yield "reasoning item by id", _text(value["id"])
+        kind = None if depth == _DEPTH else value.get("type")  # the body itself is no item
+        if depth < _DEPTH:
+            yield from _item(value, kind)
         for key, inner in value.items():
             if key in NAMES and _names_one(key, inner):
                 for one in _ids(inner):
                     yield key, one
+            elif key in _STORES and inner:
+                yield key, ""
+            elif key in _ADDRESSES and _in_bucket(inner):
+                yield key, inner
             elif key not in _OF_THE_CLIENT and not (key == "input" and kind is not None):
                 yield from _found(inner, depth - 1)
+
+
+def _item(value: dict[str, Any], kind: Any) -> Iterator[tuple[str, str]]:
+    """What an input item refers to by nothing but its own id."""
+    if kind == "item_reference" or (kind is None and value.keys() <= _BARE_KEYS and value):
+        yield "item_reference", _text(value.get("id"))
+    elif kind == "reasoning" and value.get("id") and not _brings_its_own(value):
+        yield "reasoning item by id", _text(value["id"])
+
+
+def _in_bucket(value: Any) -> bool:
+    return isinstance(value, str) and value.lower().startswith(_BUCKETS)
 
 
 def _brings_its_own(item: dict[str, Any]) -> bool:
@@ -132,7 +165,7 @@ def _names_one(key: str, value: Any) -> bool:
     match value:
         case str():
             by_address = key in ("fileUri", "file_uri") and "files/" not in value
-            kept = value.startswith(_BUCKETS) or not by_address
+            kept = _in_bucket(value) or not by_address
             return value != "" and kept and value != "auto"
         case list():
             return bool(value)
