@@ -23,6 +23,7 @@ from tollkeeper.domain import (
     Mode,
     Outcome,
     Policy,
+    Price,
     Settlement,
     Usage,
 )
@@ -390,7 +391,9 @@ def test_whole_reservation_stays_whole_whatever_a_deployment_ran() -> None:
 
 
 def test_owners_price_of_a_deployment_stands_whatever_it_ran() -> None:
-    azure = replace(facts.providers()["azure"], prices={"prod": {"input": 1, "output": 1}})
+    azure = replace(
+        facts.providers()["azure"], prices={"prod": (Price({"input": 1, "output": 1}),)}
+    )
     policy = Policy("", Mode.ENFORCE, "UTC", {"azure": azure})
     call = Call("azure", Dialect.OPENAI_CHAT, "chat", True, "prod", deployment="prod")
     usage = Usage(input_tokens=100, output_tokens=0, model="gpt-4o")
