@@ -104,6 +104,18 @@ def test_switch_of_protocols_is_no_answer() -> None:
     assert isinstance(broke, _http1.ResponseProtocolError)
 
 
+def test_switch_that_was_asked_for_is_the_answer() -> None:
+    client = asked()
+    assert client.request is not None
+    client.request.headers["upgrade"] = "WebSocket"
+
+    said = told(client, b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n")
+
+    answer = next(one.event for one in said if isinstance(one, _base.ReceiveHttp))
+    assert isinstance(answer, _http1.ResponseHeaders)
+    assert answer.response.status_code == 101
+
+
 def test_head_has_a_minute_from_its_first_byte(monkeypatch: pytest.MonkeyPatch) -> None:
     client, now = asked(), [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])

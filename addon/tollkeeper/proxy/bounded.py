@@ -101,9 +101,16 @@ class BoundedClient(BoundedHttp1, _http1.Http1Client):
         """Whether the next bytes begin an answer, or go on with its header block."""
         return self.state == self.read_headers and self.request is not None
 
+    def asks_for_websocket(self) -> bool:
+        """Whether the request that is being answered is an upgrade, which the house has let go."""
+        asked = self.request.headers.get("upgrade", "") if self.request is not None else ""
+        return asked.strip().lower() == "websocket"
+
     def skip_interims(self) -> layer.CommandGenerator[None]:
         """Drop interim answers: mitmproxy would take one for the answer, and the answer for nothing."""
         while interim := INTERIM.match(self.buf._data):
+            if interim[1] == b"01" and self.asks_for_websocket():
+                return
             if interim[1] == b"01":
                 yield from self.give_up(502, SWITCHED)
             elif self.buf.maybe_extract_lines() is None:
