@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
+import signal
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from threading import Event
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 import typer
@@ -232,24 +234,38 @@ def logs(
     for line in process.last_lines(at.log, lines):
         print(readable(line), flush=follow)
     if follow:
-        for line in _new_lines(at.log, before):
+        ended = _interrupted()
+        for line in _new_lines(at.log, before, ended):
             print(readable(line), flush=True)
+        raise KeyboardInterrupt
 
 
-def _new_lines(path: Path, before: os.stat_result | None) -> Iterator[str]:
+def _interrupted() -> Event:
+    """Set by a Ctrl-C as well as raising it: an interrupt that comes in a callback would be lost."""
+    ended = Event()
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        ended.set()
+        signal.default_int_handler(number, frame)
+
+    signal.signal(signal.SIGINT, interrupt)
+    return ended
+
+
+def _new_lines(path: Path, before: os.stat_result | None, ended: Event) -> Iterator[str]:
     """Lines as they are written, over rotations of the file.
 
     Args:
         before: The file as it was when all that stood in it had been read.
+        ended: Ends it.
     """
     rest, position, inode = "", 0, 0
     if before is not None:
         position, inode = before.st_size, before.st_ino
-    while True:
+    while not ended.wait(_FOLLOW_SECONDS):
         try:
             now = path.stat()
         except FileNotFoundError:
-            time.sleep(_FOLLOW_SECONDS)
             continue
         if now.st_ino != inode or now.st_size < position:
             position, inode = 0, now.st_ino
@@ -260,7 +276,6 @@ def _new_lines(path: Path, before: os.stat_result | None) -> Iterator[str]:
             position += len(data)
             *whole, rest = (rest + data.decode(errors="replace")).split("\n")
             yield from whole
-        time.sleep(_FOLLOW_SECONDS)
 
 
 def script() -> None:
