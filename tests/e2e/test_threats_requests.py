@@ -145,7 +145,8 @@ def test_compressed_body_is_judged_by_what_is_in_it(keyed: World, pack: Any) -> 
         gzip.compress: "gzip", zlib.compress: "deflate", brotli.compress: "br", zstandard.compress: "zstd",
     }[pack]  # fmt: skip
 
-    ask(keyed, request(pack(chat()), fields=[("Content-Encoding", encoding)]), agent="lists")
+    body = pack(chat())
+    ask(keyed, request(body, fields=[("Content-Encoding", encoding)]), agent="lists")
     denied = ask(
         keyed,
         request(pack(chat(model="gpt-4o")), fields=[("Content-Encoding", encoding)]),
@@ -153,7 +154,7 @@ def test_compressed_body_is_judged_by_what_is_in_it(keyed: World, pack: Any) -> 
     )
 
     assert denied.status == 403
-    assert [body_of(one) for one in keyed.lab.calls()] == [pack(chat())]
+    assert [body_of(one) for one in keyed.lab.calls()] == [body]
 
 
 def chunked(*pieces: bytes) -> bytes:
