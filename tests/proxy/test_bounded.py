@@ -1,10 +1,11 @@
-"""What the end-to-end tests of framing do not reach: the side that talks to providers."""
+"""What the end-to-end tests of framing do not reach: the side that talks to providers, and pieces."""
 
 from __future__ import annotations
 
 import time
 
 import pytest
+from mitmproxy import http
 from mitmproxy.proxy import commands, context, events
 from mitmproxy.proxy.layers.http import _base, _http1
 from mitmproxy.test import tflow, tutils
@@ -14,6 +15,7 @@ from tollkeeper.proxy.bounded import (
     HEAD_LIMIT_BYTES,
     HEAD_SECONDS,
     INTERIM_LIMIT,
+    JOINED_LIMIT_BYTES,
     BoundedClient,
     BoundedServer,
 )
@@ -33,6 +35,63 @@ def asked() -> BoundedClient:
     list(client.handle_event(headers))
     list(client.handle_event(_http1.RequestEndOfMessage(1)))
     return client
+
+
+def serving() -> BoundedServer:
+    """A connection whose client has sent one request and the beginning of the next."""
+    with mitmproxy_context() as made:
+        server = BoundedServer(context.Context(tflow.tclient_conn(), made.options))
+    list(server.handle_event(events.Start()))
+    told(
+        server,
+        b"GET http://x/1 HTTP/1.1\r\nHost: x\r\n\r\nGET http://x/2 HTTP/1.1\r\nHost: x\r\n\r\n",
+    )
+    return server
+
+
+def sent(server: BoundedServer, response: http.Response, *pieces: bytes) -> list[commands.Command]:
+    """What the connection does for an answer in these pieces."""
+    heard: list[_http1.HttpEvent] = [_http1.ResponseHeaders(1, response, end_stream=False)]
+    heard += [_http1.ResponseData(1, piece) for piece in pieces]
+    heard.append(_http1.ResponseEndOfMessage(1))
+    return [command for event in heard for command in server.handle_event(event)]
+
+
+@pytest.mark.parametrize("headers", [{}, {"transfer-encoding": "chunked"}])
+def test_message_that_is_here_whole_is_one_piece_and_the_next_request_is_read_after_it(
+    headers: dict[str, str],
+) -> None:
+    answer = http.Response.make(200, b"hello", headers)
+
+    first, second, *_ = sent(serving(), answer, b"hello")
+
+    assert isinstance(first, commands.SendData)
+    assert first.data.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert first.data.endswith(b"5\r\nhello\r\n0\r\n\r\n" if headers else b"\r\n\r\nhello")
+    assert isinstance(second, _base.ReceiveHttp)
+    assert isinstance(second.event, _http1.RequestHeaders)
+
+
+@pytest.mark.parametrize("length", [5, JOINED_LIMIT_BYTES + 1])
+def test_stream_and_long_message_leave_as_they_come(length: int) -> None:
+    answer = http.Response.make(200, b"x" * length)
+    answer.stream = length == 5
+
+    said = sent(serving(), answer, b"x" * length)
+
+    pieces = [one.data for one in said if isinstance(one, commands.SendData)]
+    assert [piece.endswith(b"\r\n\r\n") for piece in pieces] == [True, False]
+    assert pieces[1] == b"x" * length
+
+
+def test_whole_message_that_breaks_off_is_not_kept_back() -> None:
+    server, answer = serving(), http.Response.make(200, b"hello")
+    list(server.handle_event(_http1.ResponseHeaders(1, answer, end_stream=False)))
+
+    broke = _http1.ResponseProtocolError(1, "over", _http1.ErrorCode.GENERIC_SERVER_ERROR)
+    said = list(server.handle_event(broke))
+
+    assert [type(one).__name__ for one in said] == ["SendData", "CloseConnection"]
 
 
 def told(client: _http1.Http1Connection, data: bytes) -> list[commands.Command]:

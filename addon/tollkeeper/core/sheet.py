@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from tollkeeper.core.units import units_numerator
+from tollkeeper.core.units import by_tokens, units_numerator
 from tollkeeper.domain import Call, Dialect, Usage
 
 MEGA: Final = 1_000_000
@@ -104,6 +104,8 @@ class PriceSheet:
         fees: For each use of a tool that the provider runs, by name: nano-USD per thousand uses.
         unpriced: Kinds of token that have no price of their own here although their maker bills
             them by one: ``audio_input``, ``audio_output``, ``image_output``.
+        priced: Whether it prices anything at all.
+        by_tokens: Whether all of its rates are of tokens or requests.
     """
 
     source: str
@@ -116,10 +118,17 @@ class PriceSheet:
     any_tier: bool = False
     fees: Mapping[str, int] = field(default_factory=dict)
     unpriced: frozenset[str] = frozenset()
+    priced: bool = field(init=False, compare=False)
+    by_tokens: bool = field(init=False, compare=False)
     _worst: dict[
         tuple[bool, frozenset[str], tuple[tuple[str, ...], ...]],
         tuple[tuple[int, int, int, int], ...],
     ] = field(default_factory=dict, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        rows = tuple(self.rows())
+        object.__setattr__(self, "priced", any(map(any, rows)))
+        object.__setattr__(self, "by_tokens", by_tokens(rows))
 
     # ------------------------------------------------------------------------------ settling
 

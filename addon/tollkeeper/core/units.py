@@ -42,13 +42,10 @@ def units_numerator(rates: Rates, usage: Usage) -> int:
 
 def fits(sheet: PriceSheet, call: Call) -> bool:
     """Whether the sheet prices a measure in which all that the call may be billed is bounded."""
-    rows = tuple(sheet.rows())
-    if not any(any(rates) for rates in rows):
-        return True
-    if call.tokens_unbounded is None and by_tokens(rows):
+    if not sheet.priced or (call.tokens_unbounded is None and sheet.by_tokens):
         return True
     counts = named_counts(call.most)
-    return bool(counts) and all(_prices(rates, counts) for rates in rows)
+    return bool(counts) and all(_prices(rates, counts) for rates in sheet.rows())
 
 
 def fitting(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
@@ -58,20 +55,19 @@ def fitting(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
 
 def telling(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
     """The sheet, where it can price what an answer says it used, though nothing bounded it before."""
-    if sheet is not None and by_tokens(sheet.rows()):
+    if sheet is not None and sheet.by_tokens:
         return sheet
     return fitting(sheet, call)
 
 
 def is_measured(sheet: PriceSheet | None, usage: Usage) -> bool:
     """Whether a usage says all that this sheet needs for a price."""
-    counts = named_counts(usage)
     if sheet is None:
-        return usage.output_tokens is not None or bool(counts)
-    rows = tuple(sheet.rows())
-    if by_tokens(rows):
+        return usage.output_tokens is not None or bool(named_counts(usage))
+    if sheet.by_tokens:
         return usage.output_tokens is not None
-    return all(_prices(rates, counts) for rates in rows)
+    counts = named_counts(usage)
+    return all(_prices(rates, counts) for rates in sheet.rows())
 
 
 def by_tokens(rows: Iterable[Rates]) -> bool:

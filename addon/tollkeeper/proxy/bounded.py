@@ -2,7 +2,8 @@
 
 mitmproxy collects a header block, a chunk's size line and what a client sends ahead of an answer for
 as long as they grow, however slowly, and a message that ends in trailers breaks its parser. Here each
-is a refusal and the end of the connection. It also takes an interim answer (1xx) for the answer.
+is a refusal and the end of the connection. It also takes an interim answer (1xx) for the answer, and
+sends the parts of a message one by one, although it has the whole.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 
 from h11._receivebuffer import ReceiveBuffer
 from mitmproxy.proxy import commands, events, layer
-from mitmproxy.proxy.layers.http import _base, _http1
+from mitmproxy.proxy.layers.http import _base, _events, _http1
 
 HEAD_LIMIT_BYTES = 256 * 1024
 """Four times what the most generous servers take; no client of a model comes near."""
@@ -27,6 +28,9 @@ INTERIM_LIMIT = 16
 INTERIM = re.compile(rb"HTTP/1\.[01] 1([0-9][0-9])[ \r\n]")
 """Source: https://www.rfc-editor.org/rfc/rfc9110.html#name-informational-1xx"""
 
+JOINED_LIMIT_BYTES = 64 * 1024
+"""Of a body that goes out in one piece with its header block; a longer one is not worth its copy."""
+
 TOO_LONG = f"More than {HEAD_LIMIT_BYTES} bytes came that are no whole message."
 TOO_SLOW = "A header block or chunk line took too long to come."
 TRAILERS = "Trailers are not read."
@@ -40,9 +44,11 @@ class BoundedHttp1(_http1.Http1Connection):
     Attributes:
         unread_since: When the first of the bytes came that are no whole line or block yet; on the
             monotonic clock, None while there are none.
+        joined: What there is to send of a message that is here whole; None between such messages.
     """
 
     unread_since: float | None = None
+    joined: bytes | None = None
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         unread = len(self.buf)
@@ -54,6 +60,31 @@ class BoundedHttp1(_http1.Http1Connection):
             yield from self.give_up(431, TOO_LONG)
         elif isinstance(event, events.DataReceived) and self.is_too_slow(unread, event):
             yield from self.give_up(408, TOO_SLOW)
+
+    def send(self, event: _base.HttpEvent) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, but a short message that is here whole is one record and one packet.
+
+        Each piece costs the time of a system call here and of a wake-up where it arrives.
+        """
+        if is_whole(event):
+            self.joined = b""
+        if self.joined is None:
+            yield from super().send(event)
+            return
+        for command in super().send(event):
+            if self.joined is not None and isinstance(command, commands.SendData):
+                self.joined += command.data
+                continue
+            yield from self.send_joined()  # first: a next message may be sent while this one ends
+            yield command
+        if not isinstance(event, GOES_ON):
+            yield from self.send_joined()
+
+    def send_joined(self) -> layer.CommandGenerator[None]:
+        """Send what was joined."""
+        data, self.joined = self.joined, None
+        if data:
+            yield commands.SendData(self.conn, data)
 
     def is_too_slow(self, unread: int, event: events.DataReceived) -> bool:
         """Whether a block has been coming for too long, byte by byte, and is not whole yet."""
@@ -77,6 +108,23 @@ class BoundedHttp1(_http1.Http1Connection):
         if self.request is not None and self.stream_id is not None:
             broke = self.ReceiveProtocolError(self.stream_id, why, self.ReceiveProtocolError.code)
             yield _base.ReceiveHttp(broke)
+
+
+GOES_ON = (
+    _events.RequestHeaders,
+    _events.RequestData,
+    _events.ResponseHeaders,
+    _events.ResponseData,
+)
+"""Events of a message that another one follows at once, where the whole message is here."""
+
+
+def is_whole(event: _base.HttpEvent) -> bool:
+    """Whether the event begins a message whose body is here and short."""
+    if not isinstance(event, _events.RequestHeaders | _events.ResponseHeaders) or event.end_stream:
+        return False
+    message = event.request if isinstance(event, _events.RequestHeaders) else event.response
+    return not message.stream and 0 < len(message.data.content or b"") <= JOINED_LIMIT_BYTES
 
 
 class BoundedServer(BoundedHttp1, _http1.Http1Server):

@@ -143,7 +143,7 @@ class Enforcer:
                 return
             call = route.parse(inbound, passage.endpoint)
             call = self.outgoing.with_payer(flow, inbound.provider, call)
-            passage.call = replace(call, signed=self.outgoing.signed(flow))
+            passage.call = replace(call, signed=True) if self.outgoing.signed(flow) else call
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -218,9 +218,10 @@ class Enforcer:
         provider = (
             provider_named(policy, changes.provider) if changes.provider else inbound.provider
         )
-        sent_as = changes.model or call.model
-        passage.call = replace(call, provider=provider.name, model=sent_as)
-        passage.usage_spliced = route.wants_usage_event(passage.call, inbound.body)
+        sent = call
+        if changes.model is not None or provider is not inbound.provider:
+            sent = replace(call, provider=provider.name, model=changes.model or call.model)
+        passage.call, passage.usage_spliced = sent, route.wants_usage_event(sent, inbound.body)
         body, path = route.rewrite(
             call,
             inbound.body,

@@ -74,9 +74,9 @@ def settlement(
     # A client may go as soon as it has read the end. Gemini's last event is only known by what follows.
     ended = answer.meter.done and not (cut and call.dialect in _ENDS_UNSAID)
     if ended and usage is not None and is_measured(sheet, usage):
-        made = replace(priced(usage, call, decision, sheet), status=status)
+        made = priced(usage, call, decision, sheet)
         cost, note = reckoned(made.cost_nano_usd, usage, sheet)
-        return replace(made, cost_nano_usd=cost, note=note or made.note)
+        return replace(made, cost_nano_usd=cost, note=note or made.note, status=status)
     if cut and not streamed(flow) and (status or 0) < 400:
         return reserved(decision, bounded, status)
     outcome = Outcome.CUT if cut or not answer.meter.done else Outcome.COMPLETE
