@@ -40,6 +40,8 @@ PINNED = {
     "Http1Connection._handle_event": "2ac8db3e43ae743f",
     "Http1Connection.read_body": "aece271029af36e4",
     "Http1Client.read_headers": "415454c5fa8b5981",
+    "Http1Client.send": "35d961e20d481204",
+    "Http1Server.send": "cc218a1337c0f5cf",
     "Layer.handle_event": "fd88b0fb09ceddbb",
 }
 """Of mitmproxy 12.2.3, 12.3.0 and 12.3.1, whose sources of these files are the same bytes."""

@@ -361,6 +361,8 @@ def fingerprint() -> dict[str, str]:
         "Http1Connection._handle_event": _http1.Http1Connection._handle_event,
         "Http1Connection.read_body": _http1.Http1Connection.read_body,
         "Http1Client.read_headers": _http1.Http1Client.read_headers,
+        "Http1Client.send": _http1.Http1Client.send,
+        "Http1Server.send": _http1.Http1Server.send,
         "Layer.handle_event": layer.Layer.handle_event,
     }
     return {
