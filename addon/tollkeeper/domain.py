@@ -576,6 +576,7 @@ class Policy:
 
     Attributes:
         digest: SHA-256 of the source text, for the record.
+        aliases: By their names in small letters.
         agents: Limits by agent name; ``default`` for the agents not named.
         teams: Limits by team name.
         members: Team by agent name.

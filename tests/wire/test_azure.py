@@ -50,6 +50,13 @@ def test_a_deployment_in_the_body_runs_what_the_policy_says(path: str) -> None:
     assert (call.model, call.deployment) == ("gpt-4o", "chat-dev")
 
 
+@pytest.mark.parametrize("said", [{}, {"model": "chat-prod"}, {"model": "GPT-4O"}])
+def test_letter_case_of_a_deployment_makes_no_difference(said: dict[str, Any]) -> None:
+    call = chat("/openai/deployments/CHAT-Prod/chat/completions", **said)
+
+    assert (call.model, call.deployment) == ("gpt-4o", "CHAT-Prod")
+
+
 def test_a_deployment_that_nobody_mapped_stands_for_itself() -> None:
     call = chat("/openai/deployments/other/chat/completions")
 

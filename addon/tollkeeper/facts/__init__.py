@@ -22,7 +22,7 @@ from tollkeeper.facts.clients import (
     patience_seconds,
     retry_joins,
 )
-from tollkeeper.facts.deployments import model_of
+from tollkeeper.facts.deployments import AZURE, model_of
 from tollkeeper.facts.endpoints import (
     EndpointFact,
     RefusedFact,
@@ -60,6 +60,7 @@ from tollkeeper.facts.tasks import (
 
 __all__ = [
     "AUTH_HEADERS",
+    "AZURE",
     "HOUSE",
     "EndpointFact",
     "ImageFact",

@@ -67,7 +67,7 @@ def compile_policy(entry: PolicyEntry, digest: str, folder: Path) -> Policy:
         timezone=entry.timezone,
         providers=_providers(entry.providers, folder),
         other_hosts=_other_hosts(entry.other_hosts),
-        aliases=_frozen({name: _alias(name, alias) for name, alias in entry.models.items()}),
+        aliases=_frozen({name.lower(): _alias(name, one) for name, one in entry.models.items()}),
         tiers=_frozen({tier.name: tuple(tier.models) for tier in entry.tiers}),
         teams=_frozen({name: _limits(team) for name, team in entry.teams.items()}),
         ceilings=_limits(entry.ceilings),

@@ -107,10 +107,17 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
         _key(checked, entry.key, (*way, "key"))
     if entry.trust:
         _pem(checked, entry.trust, *way, "trust")
+    _deployments(checked, entry, (*way, "deployments"))
+
+
+def _deployments(checked: Checked, entry: ProviderEntry, way: Steps) -> None:
+    spelled: dict[str, str] = {}
     for deployment, model in (entry.deployments or {}).items():
         if is_glob(model):
-            message = "a deployment runs one model, not a pattern"
-            checked.error(message, *way, "deployments", deployment)
+            checked.error("a deployment runs one model, not a pattern", *way, deployment)
+        if (first := spelled.setdefault(deployment.lower(), deployment)) != deployment:
+            message = f"'{deployment}' and '{first}' differ in letter case only"
+            checked.error(message, *way, deployment, key=True)
 
 
 def _key(checked: Checked, entry: KeyEntry, way: Steps) -> None:

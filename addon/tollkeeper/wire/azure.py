@@ -19,8 +19,6 @@ from tollkeeper.errors import WireError
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import read, splice
 
-CATALOGUE: Final = "azure"
-
 _FIRST_WITH_USAGE_EVENTS: Final = "2024-08-01"
 """Older versions of the API refuse ``stream_options``.
 
@@ -60,7 +58,8 @@ def asked(inbound: Inbound, endpoint: Endpoint) -> tuple[Inbound, str | None]:
     if not isinstance(name, str) or not name:
         return inbound, None
     model = facts.model_of(inbound.provider, name)
-    if said not in (None, name, model):
+    spelled = said.lower() if isinstance(said, str) else said
+    if spelled not in (None, name.lower(), model.lower()):
         raise WireError(
             f"The path names the deployment {name[:64]}, the body another model. The operator can "
             f"write what the deployment runs under providers.{inbound.provider.name}.deployments."
@@ -93,7 +92,7 @@ def told(call: Call, inbound: Inbound, endpoint: Endpoint, deployment: str | Non
 
 def names_deployments(provider: Provider) -> bool:
     """Whether what its calls call a model is the owner's own name for something that runs one."""
-    return bool(provider.deployments) or provider.catalogue == CATALOGUE
+    return bool(provider.deployments) or provider.catalogue == facts.AZURE
 
 
 def _version(query: str) -> str:
