@@ -185,6 +185,7 @@ class Call:
             it runs: an Azure deployment, a Bedrock inference profile. None elsewhere.
         signed: True when the request carries a signature over its body and path (AWS), so that
             nothing of it can be changed without the key that signed it.
+        foreign_host: The host that it is sent to, where the policy's key may not go there.
     """
 
     provider: str
@@ -214,6 +215,7 @@ class Call:
     tokens_unbounded: str | None = None
     deployment: str | None = None
     signed: bool = False
+    foreign_host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,6 +516,8 @@ class Provider:
         billing: ``flat`` when calls with a plan's credential (``facts/plans.yaml``) are paid by it.
         counts: Whether their notional cost counts on budgets all the same.
         deployments: The model that a deployment or inference profile runs, by name or glob.
+        anyones_hosts: Whether anybody can have a host of its patterns, so that ``key`` goes to
+            ``hosts`` alone.
     """
 
     name: str
@@ -530,6 +534,7 @@ class Provider:
     counts: bool = True
     deployments: Mapping[str, str] = field(default_factory=dict)
     default_tier: str | None = None
+    anyones_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

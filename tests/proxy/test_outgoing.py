@@ -249,3 +249,26 @@ def test_missing_key_is_an_error_that_names_no_secret(
     for source in (KeySource(env="REAL_KEY"), KeySource(file=str(file))):
         with pytest.raises(MissingKeyError):
             read_key(source)
+
+
+@pytest.mark.parametrize("mode", ["enforce", "observe"])
+@pytest.mark.parametrize(("name", "sent"), [("corp", True), ("mallory", False)])
+def test_injected_key_goes_to_no_host_that_anybody_can_have(
+    house: House, monkeypatch: pytest.MonkeyPatch, mode: str, name: str, sent: bool
+) -> None:
+    monkeypatch.setenv("REAL_KEY", INJECTED)
+    azure = {"key": {"env": "REAL_KEY"}, "hosts": ["corp.openai.azure.com"]}
+    house.govern_by({"mode": mode, "providers": {"azure": azure}})
+    host = f"{name}.openai.azure.com"
+
+    flow = house.judged(
+        host=host,
+        path="/openai/v1/chat/completions",
+        fields=[("Host", host), ("api-key", OWN)],
+    )
+
+    assert (flow.response is None) is sent
+    assert (("api-key", INJECTED) in fields_of(dressed(house, flow))) is sent
+    if mode == "enforce" and not sent:
+        assert flow.response is not None
+        assert "corp.openai.azure.com" in (flow.response.text or "")

@@ -38,7 +38,7 @@ from tollkeeper.core.holds import (
     terms_of,
     verdict_on,
 )
-from tollkeeper.core.keys import stored_reasons
+from tollkeeper.core.keys import host_reasons, stored_reasons
 from tollkeeper.core.layers import Stack, resolve, starters_word, view_of
 from tollkeeper.core.purses import (
     Price,
@@ -186,6 +186,7 @@ class CallCase:
             *input_limit_reasons(bounds, stack.sized),
             *price_reasons(call, f"{self.provider}/{self.model}", self.sheet, bounds, stack),
             *budget_reasons(price, purses),
+            *host_reasons(call, self.policy, stack.key, self.provider),
             *stored_reasons(call, self.policy, stack.key, self.provider, snapshot.own_objects),
             *deny_reasons(weighed.rules(Effect.DENY)),
         ]

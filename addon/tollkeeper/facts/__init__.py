@@ -47,6 +47,7 @@ from tollkeeper.facts.hosts import (
     normalise_host,
     provider_for_host,
     providers,
+    takes_key,
 )
 from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
 from tollkeeper.facts.tasks import (
@@ -101,6 +102,7 @@ __all__ = [
     "reroute",
     "retry_joins",
     "speech_fact",
+    "takes_key",
     "tool_fees",
     "unit_rates",
 ]

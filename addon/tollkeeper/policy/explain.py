@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus, urlsplit
 from tollkeeper import facts
 from tollkeeper.core.billing import with_payer
 from tollkeeper.core.decide import CallCase, resolve
+from tollkeeper.core.keys import sent_to
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.core.units import fitting
 from tollkeeper.domain import (
@@ -139,7 +140,8 @@ def _inbound(http: RawRequest, provider: Provider) -> Inbound:
         headers.setdefault("content-type", "application/json")
         body = json.dumps(body, ensure_ascii=False, default=float)
     path = target.path or "/"
-    return Inbound(provider, http.method, path, target.query, headers, body.encode())
+    host = target.hostname or ""
+    return Inbound(provider, http.method, path, target.query, headers, body.encode(), host)
 
 
 def ask(
@@ -161,6 +163,7 @@ def ask(
     try:
         call: Call = parse(inbound, endpoint)
         call = with_payer(call, inbound.provider, *_credentials(inbound))
+        call = sent_to(call, inbound.provider, inbound.host)
     except WireError as e:
         return _refused(Code.UNREADABLE_REQUEST, str(e))
     provider, model = resolve(policy, call)

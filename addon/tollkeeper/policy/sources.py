@@ -105,6 +105,14 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
         )
     if entry.key is not None:
         _key(checked, entry.key, (*way, "key"))
+        if built_in is not None and built_in.anyones_hosts and not entry.hosts:
+            checked.error(
+                f"anybody can have a host of {name}, so a key needs the hosts that it is for; write "
+                "hosts: [NAME.openai.azure.com] beside it",
+                *way,
+                "key",
+                key=True,
+            )
     if entry.trust:
         _pem(checked, entry.trust, *way, "trust")
     _deployments(checked, entry, (*way, "deployments"))

@@ -142,8 +142,7 @@ class Enforcer:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
-            call = self.outgoing.with_payer(flow, inbound.provider, call)
-            passage.call = replace(call, signed=self.outgoing.signed(flow))
+            passage.call = self.outgoing.as_sent(flow, inbound.provider, call)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -263,6 +262,10 @@ class Enforcer:
             return
         if provider.key is None:
             raise MissingKeyError(f"the policy names no key for {provider.name}")
+        if not facts.takes_key(provider, flow.request.host):
+            raise MissingKeyError(
+                f"{flow.request.host} is not under providers.{provider.name}.hosts"
+            )
         wardrobe = self.outgoing.wardrobes[flow]
         wardrobe.strip = True
         fact = facts.endpoint(provider, flow.request.method, path)
