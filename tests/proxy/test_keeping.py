@@ -122,3 +122,21 @@ def test_end_of_a_call_costs_what_its_own_kind_of_tool_costs(house: House) -> No
     direct, later = costs
     assert direct["cost_nano_usd"] > 9 * 150 + 5 * 600
     assert (later["cost_nano_usd"], later["basis"]) == (direct["cost_nano_usd"], direct["basis"])
+
+
+def test_background_call_that_nobody_can_ask_for_is_booked_at_once_where_it_is_only_observed(
+    house: House,
+) -> None:
+    house.govern_by({"mode": "observe"})
+    host = "api.groq.com"
+    flow = house.judged(
+        host=host, path="/openai/v1/responses", fields=[("Host", host)],
+        body=BODY | {"model": "openai/gpt-oss-20b"},
+    )  # fmt: skip
+    assert flow.response is None, flow.response.text
+    flow.server_conn.timestamp_tls_setup = time.time()
+    asyncio.run(house.give(flow, response("queued")))
+
+    [row] = house.calls()
+    assert (row["state"], row["basis"]) == ("settled", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0

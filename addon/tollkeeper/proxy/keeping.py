@@ -49,6 +49,9 @@ class Keeping:
         response = made.response
         if "background" not in call.features or not made.goes_on or response is None:
             return False
+        asked = passage.caller.provider
+        if "background_unasked" in call.features or asked is None or asked.name != call.provider:
+            return False  # only observed: nobody can ask for it, so it is booked as reserved now
         try:
             await self.station.write(
                 lambda: ledger.await_answer(admission.id, response, call, now_ns)
