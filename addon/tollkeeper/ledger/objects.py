@@ -112,8 +112,8 @@ class Objects(Journal):
                 found = find(connection, call)
                 if found is not None and found.state == "forwarded":
                     note = "Nobody has asked for its answer in time."
-                    cost = found.worst_nano_usd if found.price_source else None
-                    made = Settlement(Outcome.CUT, Basis.RESERVED, cost, note=note)
+                    whole = found.whole_nano_usd
+                    made = Settlement(Outcome.CUT, Basis.RESERVED, whole, note=note)
                     resolve(connection, found, made, now_ns, actor="tollkeeper")
                     given_up += 1
             connection.execute(

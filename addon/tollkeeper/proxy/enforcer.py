@@ -263,9 +263,7 @@ class Enforcer:
         if provider.key is None:
             raise MissingKeyError(f"the policy names no key for {provider.name}")
         if not facts.takes_key(provider, flow.request.host):
-            raise MissingKeyError(
-                f"{flow.request.host} is not under providers.{provider.name}.hosts"
-            )
+            raise MissingKeyError(f"{provider.name} has no such host in the policy")
         wardrobe = self.outgoing.wardrobes[flow]
         wardrobe.strip = True
         fact = facts.endpoint(provider, flow.request.method, path)
