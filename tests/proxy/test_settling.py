@@ -83,6 +83,34 @@ def test_cut_stream_is_estimated_and_never_below_what_was_seen(house: House) -> 
     assert 2 * 600 <= row["cost_nano_usd"] <= row["worst_nano_usd"]
 
 
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (),
+        (b": keep-alive\n\n",),
+        (b"<html>Service", b" is busy</html>"),
+        (b"data: busy\n\n",),
+        (b"\x1f\x8b\x08\x00garbage",),
+    ],
+)
+def test_stream_of_which_nothing_could_be_read_is_booked_whole(
+    house: House, chunks: tuple[bytes, ...], cut: bool
+) -> None:
+    """The model may have answered all the same, and its provider bills that."""
+    row = streamed(house, *chunks, cut=cut)
+
+    assert (row["outcome"], row["basis"]) == ("cut", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"choices": ['])
+def test_whole_answer_that_cannot_be_read_is_booked_whole(house: House, body: bytes) -> None:
+    row = buffered(house, answered(body))
+
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
+
+
 def test_cut_answer_that_never_named_its_tier_is_estimated_at_the_dearest(house: House) -> None:
     plain = streamed(house, WORD, cut=True)
     flow = house.judged(body=STREAM | {"service_tier": "auto"})

@@ -233,3 +233,26 @@ def test_a_json_answer_is_done_when_it_is_whole() -> None:
     assert (whole.done, whole.usage) == (True, Usage(3, 2, model="gpt-4o"))
     assert (cut.done, cut.usage) == (False, None)
     assert cut.seen_output_tokens_bound == len(body) - 3
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "begun"),
+    [
+        (b"", SSE, False),
+        (b": waiting\n\n", SSE, False),
+        (b"data: <html>\n\n", SSE, False),
+        (chunk("hi"), SSE, True),
+        (b"", "application/json", False),
+        (b'{"choices": [', "application/json", False),
+        (b'{"choices": []}', "application/json", True),
+    ],
+)
+def test_an_answer_has_begun_when_something_of_it_could_be_read(
+    body: bytes, content_type: str, begun: bool
+) -> None:
+    counting = meter(content_type=content_type)
+
+    counting.feed(body)
+    counting.finish()
+
+    assert counting.begun is begun

@@ -186,15 +186,15 @@ def estimated(
     """From what was seen: never below what the provider reported or the client received.
 
     Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen, the
-    provider runs tools of its own or other measures than tokens are billed, nothing that was seen
-    bounds what it may bill, so the reservation is booked whole.
+    provider runs tools of its own, other measures than tokens are billed or no event came that could be
+    read, nothing that was seen bounds what it may bill, so the reservation is booked whole.
     """
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
     meter, seen = answer.meter, answer.meter.usage or Usage()
     behind = "background" in call.features and meter.made.goes_on
     fed_unseen = seen.input_tokens is None and not decision.bound_input_tokens
-    unseen = answer.broken or hidden or behind or fed_unseen
+    unseen = answer.broken or hidden or behind or fed_unseen or not meter.begun
     if unseen or call.server_tools or call.most is not None:
         least = replace(
             seen, output_tokens=max(seen.output_tokens or 0, meter.seen_output_tokens_least)

@@ -51,6 +51,10 @@ class Meter(Protocol):
         """Whether the answer's own end was seen, so that ``usage`` is whole."""
 
     @property
+    def begun(self) -> bool:
+        """Whether anything of the answer could be read; else what was seen says nothing about it."""
+
+    @property
     def made(self) -> Made:
         """The objects that the provider keeps from now on."""
 
@@ -131,6 +135,11 @@ class StreamMeter:
         return self._reading.seen.least_tokens
 
     @property
+    def begun(self) -> bool:
+        """Whether an event could be read."""
+        return self._reading.begun
+
+    @property
     def made(self) -> Made:
         """The objects that the provider keeps from now on."""
         return self._reading.made
@@ -202,6 +211,11 @@ class JsonMeter:
     def seen_output_tokens_least(self) -> int:
         """Nothing: a document is not read before it is whole."""
         return 0
+
+    @property
+    def begun(self) -> bool:
+        """Whether the document could be read, which its beginning alone cannot."""
+        return self._reading.done
 
     @property
     def made(self) -> Made:

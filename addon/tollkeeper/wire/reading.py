@@ -40,10 +40,12 @@ class Reading:
         self._told_at_end = False
         self.seen = Seen(dialect)
         self.made = Made(dialect)
+        self.begun = False
         self.done = False
 
     def event(self, data: bytes) -> None:
         """One event's payload; of one that was cut, the texts are counted."""
+        self.begun = self.begun or data.lstrip()[:1] == b"{"
         self._served.event(data)
         names_usage = NAMES_USAGE.search(data) is not None
         names_objects = self.made.concerns(data)

@@ -148,6 +148,11 @@ class EventMeter(_Plain):
         return self._seen
 
     @property
+    def begun(self) -> bool:
+        """Whether there was an event."""
+        return self._seen > 0
+
+    @property
     def done(self) -> bool:
         """Whether the stream's own end was seen."""
         return self._done
@@ -193,6 +198,11 @@ class DocumentMeter(_Plain):
         return self._size
 
     @property
+    def begun(self) -> bool:
+        """Whether the document could be read, which its beginning alone cannot."""
+        return self.done
+
+    @property
     def done(self) -> bool:
         """Whether the document was whole."""
         return self._document is not None
@@ -228,6 +238,11 @@ class BytesMeter(_Plain):
     def seen_output_tokens_bound(self) -> int:
         """All bytes so far."""
         return self._size
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a byte."""
+        return self._size > 0
 
     @property
     def done(self) -> bool:
