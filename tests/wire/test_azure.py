@@ -80,6 +80,13 @@ def test_only_an_api_version_that_knows_stream_options_is_asked_for_usage(
     assert route.wants_usage_event(call, b"{}") is asks
 
 
+@pytest.mark.parametrize(("name", "asks"), [("chat-dev", True), ("Mistral-small-2503", False)])
+def test_a_model_of_mistrals_is_not_asked_for_usage_on_azure_either(name: str, asks: bool) -> None:
+    call = chat("/models/chat/completions", "", model=name, stream=True)
+
+    assert route.wants_usage_event(call, b"{}") is asks
+
+
 def test_documents_searched_for_a_call_may_fill_its_input_and_cost_more() -> None:
     call = chat(data_sources=[{"type": "azure_search"}])
 

@@ -25,6 +25,12 @@ _FIRST_WITH_USAGE_EVENTS: Final = "2024-08-01"
 Source: https://community.openai.com/t/738156 (``2024-08-01-preview``)
 """
 
+_MISTRALS: Final = ("mistral", "ministral", "codestral")
+"""How names of Mistral's models begin, which refuse ``stream_options`` on Azure as everywhere.
+
+Source: https://github.com/BerriAI/litellm/issues/11696
+"""
+
 NO_USAGE_EVENT: Final = "no_usage_event"
 """The feature of a call whose stream cannot be asked for its usage."""
 
@@ -74,7 +80,8 @@ def told(call: Call, inbound: Inbound, endpoint: Endpoint, deployment: str | Non
     if deployment is None:
         return call
     features = set(call.features)
-    if _version(inbound.query) < _FIRST_WITH_USAGE_EVENTS:
+    of_mistral = (call.model or "").lower().startswith(_MISTRALS)
+    if of_mistral or _version(inbound.query) < _FIRST_WITH_USAGE_EVENTS:
         features.add(NO_USAGE_EVENT)
     if endpoint.deployment is not None:
         features.add(FIXED_MODEL)
