@@ -272,3 +272,32 @@ def test_injected_key_goes_to_no_host_that_anybody_can_have(
     if mode == "enforce" and not sent:
         assert flow.response is not None
         assert "corp.openai.azure.com" in (flow.response.text or "")
+
+
+def test_signed_stream_leaves_as_it_was_signed_and_is_counted_by_what_is_seen(
+    house: House,
+) -> None:
+    """Amazon's own endpoint for OpenAI's dialect takes signatures, which cover the body."""
+    host = "bedrock.corp.example"
+    own = {"hosts": [host], "api": "openai", "prices": {"*": {"input": 1, "output": 2}}}
+    house.govern_by({"providers": {"corp": own}})
+    body = json.dumps(
+        {"model": "llama-3.1-8b", "stream": True, "max_tokens": 9, "messages": []}
+    ).encode()
+    signature = "AWS4-HMAC-SHA256 Credential=AKID/20261121/us-west-2/bedrock/aws4_request"
+    fields = [("Host", host), ("Accept-Encoding", "gzip"), ("Authorization", signature)]
+
+    flow = house.judged(host=host, body=body, fields=fields)
+
+    sent = dressed(house, flow)
+    assert (sent.content, fields_of(sent)) == (body, fields)
+    flow.server_conn.timestamp_tls_setup = 1.0
+    flow.response = answered(b"", content_type="text/event-stream")
+    house.enforcer.responseheaders(flow)
+    word = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}]}\n\n'
+    for chunk in (word, b"data: [DONE]\n\n", b""):
+        flow.response.stream(chunk)
+    asyncio.run(house.enforcer.response(flow))
+    [row] = house.calls()
+    assert (row["outcome"], row["basis"]) == ("complete", "estimated")
+    assert 0 < row["cost_nano_usd"] <= row["worst_nano_usd"]

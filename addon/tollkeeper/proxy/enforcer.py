@@ -212,14 +212,14 @@ class Enforcer:
         assert policy is not None
         changes, wanted = admission.decision.changes, admission.decision.key
         asked, goes_to = inbound.provider.name, changes.provider or inbound.provider.name
-        if call.signed and goes_with_own_key(policy, wanted, asked, goes_to):
-            changes = Changes()  # a change, which enforcing refuses, would break the signature
+        signed = call.signed and goes_with_own_key(policy, wanted, asked, goes_to)
+        changes = Changes() if signed else changes  # a change, refused before, breaks the signature
         provider = (
             provider_named(policy, changes.provider) if changes.provider else inbound.provider
         )
         sent_as = changes.model or call.model
         passage.call = replace(call, provider=provider.name, model=sent_as)
-        passage.usage_spliced = route.wants_usage_event(passage.call, inbound.body)
+        passage.usage_spliced = not signed and route.wants_usage_event(passage.call, inbound.body)
         body, path = route.rewrite(
             call,
             inbound.body,
