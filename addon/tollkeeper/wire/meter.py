@@ -59,7 +59,52 @@ class Meter(Protocol):
         """The objects that the provider keeps from now on."""
 
 
-class StreamMeter:
+class _Told:
+    """What both kinds of answer say comes from reading them."""
+
+    def __init__(self, dialect: Dialect, provider: str) -> None:
+        self._reading = Reading(dialect, provider)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What the provider said so far; of a document nothing before it was whole."""
+        return self._reading.usage()
+
+    @property
+    def made(self) -> Made:
+        """The objects that the provider keeps from now on."""
+        return self._reading.made
+
+    @property
+    def done(self) -> bool:
+        """Whether the answer's own end was seen."""
+        return self._reading.done
+
+
+class Gathered:
+    """A document as it comes in, as far as ``MAX_JSON_BYTES``."""
+
+    def __init__(self) -> None:
+        """Nothing came yet."""
+        self._parts: list[bytes] = []
+        self.size_bytes = 0
+
+    def add(self, data: bytes) -> None:
+        """Keep some more of it, unless it is too large to be read."""
+        self.size_bytes += len(data)
+        if self.size_bytes <= MAX_JSON_BYTES:
+            self._parts.append(data)
+        else:
+            self._parts.clear()
+
+    def taken(self) -> bytes:
+        """All that was kept; nothing is kept any more."""
+        whole = b"".join(self._parts)
+        self._parts.clear()
+        return whole
+
+
+class StreamMeter(_Told):
     """An answer that comes as events.
 
     Attributes:
@@ -71,7 +116,7 @@ class StreamMeter:
     def __init__(
         self, dialect: Dialect, provider: str, splitter: Splitter, take_out_usage: bool
     ) -> None:
-        self._reading = Reading(dialect, provider)
+        super().__init__(dialect, provider)
         self._splitter = splitter
         self._take_out = take_out_usage
         self.outgrows: Outgrows | None = None
@@ -120,11 +165,6 @@ class StreamMeter:
             self._reading.event(payload)
 
     @property
-    def usage(self) -> Usage | None:
-        """What the provider said so far."""
-        return self._reading.usage()
-
-    @property
     def seen_output_tokens_bound(self) -> int:
         """More than the text seen so far can be billed."""
         return self._reading.seen.most_tokens
@@ -138,16 +178,6 @@ class StreamMeter:
     def begun(self) -> bool:
         """Whether an event could be read."""
         return self._reading.begun
-
-    @property
-    def made(self) -> Made:
-        """The objects that the provider keeps from now on."""
-        return self._reading.made
-
-    @property
-    def done(self) -> bool:
-        """Whether the stream's own end was seen."""
-        return self._reading.done
 
 
 def _is_usage_event(payload: bytes | None) -> bool:
@@ -166,30 +196,24 @@ def _is_usage_event(payload: bytes | None) -> bool:
     )
 
 
-class JsonMeter:
+class JsonMeter(_Told):
     """An answer that comes as one JSON document; it is read when it ends."""
 
     def __init__(self, dialect: Dialect, provider: str) -> None:
-        self._reading = Reading(dialect, provider)
-        self._parts: list[bytes] = []
-        self._size = 0
+        super().__init__(dialect, provider)
+        self._document = Gathered()
         self._finished = False
 
     def feed(self, data: bytes) -> bytes:
         """The very bytes that came in."""
-        self._size += len(data)
-        if self._size <= MAX_JSON_BYTES:
-            self._parts.append(data)
-        else:
-            self._parts.clear()
+        self._document.add(data)
         return data
 
     def finish(self) -> bytes:
         """Nothing; the document is read, if it is whole."""
         if not self._finished:
             self._finished = True
-            answer = parsed(b"".join(self._parts))
-            self._parts.clear()
+            answer = parsed(self._document.taken())
             if isinstance(answer, list):
                 for element in answer:
                     self._reading.document(element)
@@ -198,14 +222,9 @@ class JsonMeter:
         return b""
 
     @property
-    def usage(self) -> Usage | None:
-        """What the document said, once it was whole."""
-        return self._reading.usage()
-
-    @property
     def seen_output_tokens_bound(self) -> int:
         """All bytes so far: of a cut document nothing is known but its length."""
-        return self._size
+        return self._document.size_bytes
 
     @property
     def seen_output_tokens_least(self) -> int:
@@ -215,16 +234,6 @@ class JsonMeter:
     @property
     def begun(self) -> bool:
         """Whether the document could be read, which its beginning alone cannot."""
-        return self._reading.done
-
-    @property
-    def made(self) -> Made:
-        """The objects that the provider keeps from now on."""
-        return self._reading.made
-
-    @property
-    def done(self) -> bool:
-        """Whether the document was whole."""
         return self._reading.done
 
 
