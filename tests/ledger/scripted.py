@@ -176,3 +176,9 @@ def with_atlas(ledger: SqliteLedger) -> SqliteLedger:
     ledger.create_agent(AgentRecord("atlas", "active", created_ns=T0))
     ledger.add_token(TokenRecord("token-atlas", "atlas", T0), token_sha256("tk_secret"))
     return ledger
+
+
+def only_call(ledger: SqliteLedger) -> dict[str, object]:
+    """The row of the one call that there is."""
+    [row] = ledger.rows("SELECT * FROM calls")
+    return row

@@ -23,19 +23,16 @@ from tollkeeper.domain import (
     Prices,
     Provider,
     Rule,
-    Window,
 )
 from tollkeeper.policy.match import compile_call
 from tollkeeper.policy.model import (
     AliasEntry,
-    BudgetEntry,
     KeyEntry,
     LimitsEntry,
     OtherHostsEntry,
     PolicyEntry,
     PriceEntry,
     ProviderEntry,
-    QuotaEntry,
     RuleEntry,
 )
 
@@ -161,19 +158,13 @@ def _alias(name: str, entry: AliasEntry) -> ModelAlias:
 def _limits(entry: LimitsEntry) -> Limits:
     written: dict[str, Any] = {name: getattr(entry, name, None) for name in _AS_WRITTEN}
     return Limits(
-        budget_nano_usd=_windows(entry.budget_usd),
-        requests=_windows(entry.requests),
+        budget_nano_usd=entry.budget_usd.by_window if entry.budget_usd else {},
+        requests=entry.requests.by_window if entry.requests else {},
         models=None if entry.models is None else tuple(entry.models),
         tools=None if entry.tools is None else tuple(entry.tools),
         server_tools_nano_usd=entry.server_tools_usd,
         **written,
     )
-
-
-def _windows(entry: BudgetEntry | QuotaEntry | None) -> Mapping[Window, int]:
-    if entry is None:
-        return {}
-    return {Window(name): amount for name, amount in entry if amount is not None}
 
 
 def _rule(entry: RuleEntry) -> Rule:
