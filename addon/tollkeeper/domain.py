@@ -552,7 +552,7 @@ class Rule:
     """One rule of the policy, compiled.
 
     Attributes:
-        matches: Pure and linear-time over ``facts`` (field name to value, see ``core/decide.py``).
+        matches: Pure and linear-time over ``facts`` (by name, see ``core/call_facts.py``).
         fields: The names of the facts that it reads.
     """
 
