@@ -11,10 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from tollkeeper.core.delegation import LONGEST_TTL_NS, SHORTEST_TTL_NS, USUAL_NAME, Wish
 from tollkeeper.domain import NS_PER_SECOND, Limits
 from tollkeeper.errors import PolicyError, WireError
-from tollkeeper.policy.document import Place, harmless
+from tollkeeper.policy.document import harmless
 from tollkeeper.policy.matchers import Strict
 from tollkeeper.policy.model import OwnBudgetEntry, OwnQuotaEntry
 from tollkeeper.policy.problems import tree_of, valid
+from tollkeeper.policy.tree import Place
 from tollkeeper.policy.values import AtLeastOne, Glob, Text, duration_ns, expected
 
 MOST_MODELS: Final = 100

@@ -27,7 +27,7 @@ from tollkeeper.domain import (
     Reason,
 )
 from tollkeeper.errors import PolicyError, UsageError, WireError
-from tollkeeper.policy.document import Node, Place, read
+from tollkeeper.policy.document import read
 from tollkeeper.policy.examples import (
     UnknownPlaceError,
     books_of,
@@ -38,6 +38,7 @@ from tollkeeper.policy.examples import (
 )
 from tollkeeper.policy.given import Given, GivenCall, GivenRequest, RawRequest
 from tollkeeper.policy.problems import tree_of, valid
+from tollkeeper.policy.tree import Node, Place
 from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.route import parse, recognise
 

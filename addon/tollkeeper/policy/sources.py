@@ -11,9 +11,9 @@ import re2
 
 from tollkeeper import facts
 from tollkeeper.policy.compile import resolve_path
-from tollkeeper.policy.document import Node
 from tollkeeper.policy.model import KeyEntry, OtherHostsEntry, PolicyEntry, ProviderEntry
 from tollkeeper.policy.problems import Report, Steps, suggestion
+from tollkeeper.policy.tree import Node
 from tollkeeper.policy.values import is_glob
 
 _MAX_PEM_BYTES = 4 * 1024 * 1024
