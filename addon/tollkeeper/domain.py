@@ -185,6 +185,7 @@ class Call:
             it runs: an Azure deployment, a Bedrock inference profile. None elsewhere.
         signed: True when the request carries a signature over its body and path (AWS), so that
             nothing of it can be changed without the key that signed it.
+        foreign_host: The host that it is sent to, where the policy's key may not go there.
     """
 
     provider: str
@@ -214,6 +215,7 @@ class Call:
     tokens_unbounded: str | None = None
     deployment: str | None = None
     signed: bool = False
+    foreign_host: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -514,6 +516,8 @@ class Provider:
         billing: ``flat`` when calls with a plan's credential (``facts/plans.yaml``) are paid by it.
         counts: Whether their notional cost counts on budgets all the same.
         deployments: The model that a deployment or inference profile runs, by name or glob.
+        anyones_hosts: Whether anybody can have a host of its patterns, so that ``key`` goes to
+            ``hosts`` alone.
     """
 
     name: str
@@ -530,6 +534,7 @@ class Provider:
     counts: bool = True
     deployments: Mapping[str, str] = field(default_factory=dict)
     default_tier: str | None = None
+    anyones_hosts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -547,7 +552,7 @@ class Rule:
     """One rule of the policy, compiled.
 
     Attributes:
-        matches: Pure and linear-time over ``facts`` (field name to value, see ``core/decide.py``).
+        matches: Pure and linear-time over ``facts`` (by name, see ``core/call_facts.py``).
         fields: The names of the facts that it reads.
     """
 
@@ -576,6 +581,7 @@ class Policy:
 
     Attributes:
         digest: SHA-256 of the source text, for the record.
+        aliases: By their names in small letters.
         agents: Limits by agent name; ``default`` for the agents not named.
         teams: Limits by team name.
         members: Team by agent name.

@@ -103,14 +103,14 @@ def _named(policy: Policy, known: set[tuple[str, str]]) -> set[tuple[str, str]]:
     A model that several providers serve is shown where its maker sells it (the first in the list of
     providers); resellers' names for it (``openai/gpt-4o``) only on demand.
     """
-    from tollkeeper.core.tiers import tier_of
+    from tollkeeper.core.tiers import fits_model, tier_of
 
     globs = [g for limits in policy.agents.values() for g in limits.models or () if g != "*"]
     order = {name: number for number, name in enumerate(policy.providers)}
     found: dict[str, str] = {}
     plain = [one for one in known if not set(one[1]) & set("/:~")]
     for name, model in sorted(plain, key=lambda one: (order[one[0]], one[1])):
-        meant = tier_of(policy.tiers, model) or any(fnmatchcase(model, glob) for glob in globs)
+        meant = tier_of(policy.tiers, model) or fits_model((model.lower(),), globs)
         if meant:
             found.setdefault(model, name)
     own = {(n, m) for n, m in known if m in policy.providers[n].prices}

@@ -51,7 +51,10 @@ def print_report(figures: Row) -> None:
 def _unsure(total: Row) -> dict[str, str]:
     parts = [(column.title, total[column.key]) for column in BASIS]
     told = {title: dollars(amount) for title, amount in parts if amount}
-    return {} if list(told) == ["measured"] else told
+    told = {} if list(told) == ["measured"] else told
+    if total["unknown_costs"]:
+        told["cost unknown"] = f"{total['unknown_costs']} calls"
+    return told
 
 
 def _heading(title: str) -> None:

@@ -12,7 +12,7 @@ from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.home import Home
 from tollkeeper_cli.report import steps, unit_of
 from tollkeeper_cli.report_page import page, rounded
-from tollkeeper_cli.report_text import gauge, sparkline
+from tollkeeper_cli.report_text import gauge, print_report, sparkline
 from tollkeeper_cli.spent import Period
 
 from .conftest import Books, Cli
@@ -276,3 +276,14 @@ def test_the_basis_of_the_whole_is_told() -> None:
 
     for part in ("estimated from", "whole reservation", "overruns", "calls whose cost is unknown"):
         assert part in shown
+
+
+def test_the_terminal_counts_the_calls_whose_cost_is_unknown(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    total = {**EMPTY["total"], "sent": 3, "unknown_costs": 3}
+
+    print_report({**EMPTY, "total": total, "times": ["2026-11-21"]})
+
+    lines = capsys.readouterr().out.splitlines()
+    assert any("cost unknown" in line and "3 calls" in line for line in lines)

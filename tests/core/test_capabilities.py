@@ -68,3 +68,13 @@ def test_every_refused_tool_is_named_and_long_lists_are_cut() -> None:
     message = first(judge(call, policy_for(Limits(tools=()))))
 
     assert "a, " + "b" * 64 + ", t0, t1, t2 and 6 more" in message
+
+
+@pytest.mark.parametrize("asked", ["gpt-4o", "GPT-4o"])
+@pytest.mark.parametrize("allowed", ["gpt-4o", "GPT-4O", "GPT-*"])
+def test_model_that_may_be_called_may_be_spelled_in_any_letter_case(
+    asked: str, allowed: str
+) -> None:
+    decision = judge(make_call(model=asked), policy_for(Limits(models=(allowed,))))
+
+    assert decision.effect is Effect.ALLOW

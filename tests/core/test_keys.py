@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from tollkeeper.core.keys import goes_with_own_key, stored_reasons, strictest
+from tollkeeper import facts
+from tollkeeper.core.keys import goes_with_own_key, host_reasons, sent_to, stored_reasons, strictest
 from tollkeeper.domain import (
     Call,
     Dialect,
@@ -15,13 +18,14 @@ from tollkeeper.domain import (
 )
 
 
-def policy(*, key: bool = True) -> Policy:
+def policy(own: Provider | None = None, *, key: bool = True) -> Policy:
     source = KeySource(env="REAL") if key else None
+    openai = Provider("openai", ("api.openai.com",), "openai", key=source)
     return Policy(
         digest="",
         mode=Mode.ENFORCE,
         timezone="UTC",
-        providers={"openai": Provider("openai", ("api.openai.com",), "openai", key=source)},
+        providers={one.name: one for one in (openai, own) if one is not None},
         other_hosts=OtherHosts(),
         ceilings=Limits(),
         agents={},
@@ -89,3 +93,31 @@ def test_what_the_agents_own_calls_have_made_may_be_named(
     )
 
     assert len(list(stored_reasons(call, policy(), "either", "openai", own))) == refused
+
+
+CORP, RENTED = "corp.openai.azure.com", "mallory.openai.azure.com"
+
+
+@pytest.mark.parametrize(
+    ("host", "wanted", "refused"),
+    [
+        (CORP, "either", 0),
+        (CORP, "injected", 0),
+        (RENTED, "either", 1),
+        (RENTED, "injected", 1),
+        (RENTED, "own", 0),
+    ],
+)
+def test_key_goes_to_no_host_that_anybody_can_have(host: str, wanted: str, refused: int) -> None:
+    azure = replace(facts.providers()["azure"], hosts=(CORP,), key=KeySource(env="AZURE_KEY"))
+    call = sent_to(Call("azure", Dialect.OPENAI_CHAT, "chat", metered=True), azure, host)
+
+    reasons = list(host_reasons(call, policy(azure), wanted, "azure"))
+
+    assert len(reasons) == refused
+    assert all(CORP in reason.message and RENTED in reason.message for reason in reasons)
+
+
+@pytest.mark.parametrize("name", ["bedrock", "vertex", "openai-regional", "xai-regional"])
+def test_hosts_of_regions_are_the_providers_own(name: str) -> None:
+    assert facts.takes_key(facts.providers()[name], "anything.example")

@@ -236,6 +236,15 @@ def test_alias_changes_model_and_provider_and_is_priced_where_it_leads() -> None
     assert case.model_key == "corp/corp-small"
 
 
+def test_alias_is_known_in_every_letter_case() -> None:
+    alias = ModelAlias("House", "corp", "corp-small", Limits(streaming=False))
+
+    decision = judge(make_call(model="HOUSE", stream=True), make_policy(aliases={"house": alias}))
+
+    assert decision.changes.model == "corp-small"
+    assert decision.reasons[0].source == "models.House.streaming"
+
+
 def test_alias_at_the_same_provider_changes_the_model_only() -> None:
     alias = ModelAlias("house", "corp", "corp-small")
 

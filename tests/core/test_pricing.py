@@ -46,6 +46,7 @@ def test_owners_exact_name_beats_a_glob_and_the_first_glob_beats_the_next() -> N
         return sheet.cost_nano_usd(Usage(1_000_000, 0))
 
     assert [cost("m-1"), cost("m-2"), cost("x")] == [3, 1, 2]
+    assert [cost("M-1"), cost("M-2"), cost("X")] == [3, 1, 2]
 
 
 def test_parts_without_an_owners_price_cost_like_their_whole() -> None:

@@ -17,6 +17,7 @@ from core.judging import (
     judge,
     make_call,
     make_case,
+    make_policy,
     make_standing,
     policy_for,
     spent,
@@ -28,6 +29,7 @@ from tollkeeper.domain import (
     Code,
     Effect,
     Limits,
+    ModelAlias,
     Window,
 )
 
@@ -123,13 +125,20 @@ def test_server_tools_need_an_amount_set_aside_under_a_budget() -> None:
     assert judge(call).effect is Effect.ALLOW
 
 
-def test_background_calls_that_nobody_can_ask_for_are_refused_under_a_budget() -> None:
+def test_background_calls_that_nobody_can_ask_for_are_refused_and_told_what_to_do() -> None:
     call = make_call(features=frozenset({"background", "background_unasked"}))
 
-    assert "Background" in first(judge(call, policy_for(PURSE)))
-    assert judge(call).effect is Effect.ALLOW
+    for policy in (policy_for(PURSE), None):
+        assert "send this call without `background`" in first(judge(call, policy))
     asked_for = make_call(features=frozenset({"background"}))
     assert judge(asked_for, policy_for(PURSE)).effect is Effect.ALLOW
+
+
+def test_background_call_that_an_alias_leads_elsewhere_cannot_be_asked_for() -> None:
+    alias = ModelAlias("house", "corp", "corp-small")
+    call = make_call(provider="openai", model="house", features=frozenset({"background"}))
+
+    assert "Background" in first(judge(call, make_policy(aliases={"house": alias})))
 
 
 def test_unbounded_output_is_refused_under_a_budget_or_tpm_and_passes_without() -> None:

@@ -25,6 +25,8 @@ TIERS = {
         ("openai/gpt-4o", "standard"),
         ("o3-2025-04-16", "premium"),
         ("claude-haiku-9", "premium"),
+        ("GPT-4o-Mini", "cheap"),
+        ("Claude-Haiku-9", "premium"),
         ("gpt-5", None),
         ("o3-mini", None),
     ],

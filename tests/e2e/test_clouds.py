@@ -255,6 +255,20 @@ def test_deployment_costs_what_its_model_costs_and_an_unmapped_one_has_no_price(
     assert world.books()["spent"] == 9 * 150 + 5 * 600
 
 
+@pytest.mark.parametrize("name", ["CHAT-Prod", "O3"])
+def test_no_spelling_of_a_deployment_leads_past_a_rule_on_its_model(
+    world: World, name: str
+) -> None:
+    deny = {"name": "dear", "call": {"model": ["gpt-4o-mini", "o3"]}, "deny": "Too dear."}
+    clouds(world, providers={"azure": {"deployments": {"chat-*": "gpt-4o-mini"}}}, rules=[deny])
+    world.agent()
+
+    done = world.python(program(name, cloud(AZURE)), world.proxy())
+
+    assert "Too dear." in done.stdout
+    assert world.lab.calls() == []
+
+
 def converse(prompt: str, **more: Any) -> str:
     """A body of Converse."""
     messages = [{"role": "user", "content": [{"text": prompt}]}]

@@ -53,6 +53,41 @@ def test_background_call_is_settled_by_the_poll_that_sees_its_end(
     assert 0 < row["cost_nano_usd"] <= row["worst_nano_usd"]
 
 
+@pytest.mark.parametrize(
+    "client",
+    [
+        'OpenAI(api_key="az", base_url="https://corp.openai.azure.com/openai/v1/")',
+        'AzureOpenAI(api_key="az", api_version="2025-04-01-preview",'
+        ' azure_endpoint="https://corp.openai.azure.com")',
+    ],
+)
+def test_background_call_at_azure_is_settled_by_its_polls(world: World, client: str) -> None:
+    world.agent()
+    lab = {"connect_to": f"127.0.0.1:{world.lab.port}", "trust": str(world.lab.certificate)}
+    azure = lab | {"deployments": {"prod": "gpt-4o-mini"}}
+    world.policy({**BUDGET, "providers": {"azure": azure}})
+    world.lab.order("polls=2 tokens=7")
+    code = START.replace("OpenAI(max_retries=0)", client)
+
+    done = world.python(program("prod", code + POLL), world.proxy())
+
+    assert done.stdout.startswith("GOT completed "), done.stdout
+    row = row_of(world)
+    assert (row["basis"], row["output_tokens"]) == ("measured", 7)
+
+
+def test_background_call_whose_answer_nobody_can_ask_for_is_refused(world: World) -> None:
+    world.agent()
+    world.policy({})
+    path = "/backend-api/codex/responses"
+
+    [answer] = world.calls(world.proxy(), host="chatgpt.com", path=path, body=post(background=True))
+
+    assert answer["status"] in (400, 403)
+    assert b"send this call without `background`" in answer["body"]
+    assert world.lab.calls() == []
+
+
 def test_reservation_of_a_background_call_stands_until_it_is_asked_for_over_a_restart(
     world: World,
 ) -> None:

@@ -120,6 +120,10 @@ CALLS = [
     ("azure", "POST", "/openai/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("azure", "POST", "/openai/v1/responses", "responses", Dialect.OPENAI_RESPONSES, True),
     ("azure", "POST", "/openai/responses", "responses", Dialect.OPENAI_RESPONSES, True),
+    ("azure", "GET", "/openai/v1/responses/resp_1", "stored", Dialect.OPENAI_RESPONSES, False),
+    ("azure", "GET", "/openai/responses/resp_1", "stored", Dialect.OPENAI_RESPONSES, False),
+    ("azure", "POST", "/openai/responses/r/cancel", "stored", Dialect.OPENAI_RESPONSES, False),
+    ("azure", "DELETE", "/openai/v1/responses/r", "stored", Dialect.OPENAI_RESPONSES, False),
     (
         "azure",
         "POST",

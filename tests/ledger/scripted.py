@@ -61,6 +61,7 @@ class ScriptedCase:
     rated: tuple[str, ...] | None = None
     billing: Billing = Billing.METERED
     worst: int | None = None
+    expected: int | None = None
     now_ns: int = T0
     named: Sequence[str] = ()
     saw: Snapshot | None = None
@@ -92,6 +93,7 @@ class ScriptedCase:
             reserve_nano_usd=self.reserve,
             bound_input_tokens=self.bound_input,
             bound_output_tokens=self.bound_output,
+            expected_nano_usd=self.expected,
             price_source=self.price_source,
             rated=self.rated,
             billing=self.billing,
@@ -174,3 +176,9 @@ def with_atlas(ledger: SqliteLedger) -> SqliteLedger:
     ledger.create_agent(AgentRecord("atlas", "active", created_ns=T0))
     ledger.add_token(TokenRecord("token-atlas", "atlas", T0), token_sha256("tk_secret"))
     return ledger
+
+
+def only_call(ledger: SqliteLedger) -> dict[str, object]:
+    """The row of the one call that there is."""
+    [row] = ledger.rows("SELECT * FROM calls")
+    return row

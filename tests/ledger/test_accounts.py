@@ -17,6 +17,7 @@ from ledger.scripted import (
     TEAM_TODAY,
     ScriptedCase,
     measured,
+    only_call,
 )
 from tollkeeper.domain import Account, Balance, Code, Effect, Window
 from tollkeeper.errors import UsageError
@@ -24,11 +25,6 @@ from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 BUDGET = {ATLAS: 250}
-
-
-def only_call(ledger: SqliteLedger) -> dict[str, object]:
-    [row] = ledger.rows("SELECT * FROM calls")
-    return row
 
 
 def test_admitted_call_reserves_its_worst_case_on_every_subject(ledger: SqliteLedger) -> None:

@@ -55,13 +55,23 @@ def test_held_call_of_a_dead_owner_is_voided_and_waits_no_more(
     assert verify(ledger) == []
 
 
-def test_call_without_a_price_is_recovered_as_unknown(ledger: SqliteLedger, opener: Opener) -> None:
-    opener(owner="dead").admit(ScriptedCase(reserve=0, price_source=None), PRINCIPAL, T0)
+@pytest.mark.parametrize(
+    ("case", "cost"),
+    [
+        pytest.param(ScriptedCase(reserve=0, price_source=None), None, id="no price"),
+        pytest.param(ScriptedCase(reserve=0), None, id="a price, and nothing that bounds it"),
+        pytest.param(ScriptedCase(reserve=0, expected=0), 0, id="a price of nothing"),
+    ],
+)
+def test_call_whose_worst_case_is_not_known_is_recovered_as_unknown(
+    ledger: SqliteLedger, opener: Opener, case: ScriptedCase, cost: int | None
+) -> None:
+    opener(owner="dead").admit(case, PRINCIPAL, T0)
 
     ledger.recover(nobody, T0 + SECOND)
 
     [call] = ledger.rows("SELECT * FROM calls")
-    assert (call["outcome"], call["cost_nano_usd"]) == ("recovered", None)
+    assert (call["outcome"], call["cost_nano_usd"]) == ("recovered", cost)
 
 
 def test_calls_of_a_living_process_are_never_touched(ledger: SqliteLedger, opener: Opener) -> None:

@@ -14,6 +14,7 @@ from ledger.scripted import (
     T0,
     ScriptedCase,
     measured,
+    only_call,
 )
 from tollkeeper.domain import Balance, Basis, Billing, Effect, Outcome, Settlement
 from tollkeeper.errors import LedgerError
@@ -21,11 +22,6 @@ from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 BUDGET = {ATLAS: 250}
-
-
-def only_call(ledger: SqliteLedger) -> dict[str, object]:
-    [row] = ledger.rows("SELECT * FROM calls")
-    return row
 
 
 def test_settlement_books_the_cost_and_gives_back_the_rest(ledger: SqliteLedger) -> None:

@@ -154,19 +154,6 @@ def test_too_long_text_is_refused() -> None:
     assert f"at most {MAX_SCALAR} characters" in problem(f"a: {'x' * (MAX_SCALAR + 1)}")
 
 
-def test_places_of_values_and_keys_are_known() -> None:
-    root, _ = read(b"a:\n  b: [x,\n      {c: 1}]\n", "p.yaml")
-    assert root is not None
-
-    found = root.where("a", "b", 1, "c")
-    key = root.where("a", "b", 1, "c", key=True)
-    lost = root.where("a", "not there", "b", 0)
-
-    assert (found.line, found.column) == (3, 11)
-    assert (key.line, key.column) == (3, 8)
-    assert (lost.line, lost.column) == (2, 7)
-
-
 @settings(max_examples=300, deadline=None)
 @given(st.text(max_size=200))
 def test_any_text_is_read_or_told_with_a_position(text: str) -> None:

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tollkeeper.core.tiers import model_names
 from tollkeeper.policy.document import read
-from tollkeeper.policy.match import MAX_TEXT, compile_call, model_names
+from tollkeeper.policy.match import MAX_TEXT, compile_call
 from tollkeeper.policy.matchers import CallMatch
 
 FACTS: dict[str, Any] = {
@@ -146,6 +147,17 @@ def test_call_without_tools_is_a_known_fact() -> None:
 def test_model_counts_by_its_base_name_too(name: str) -> None:
     assert matches("{model: gpt-4o}", FACTS | {"model": name}) is True
     assert "gpt-4o" in model_names(name)
+
+
+@pytest.mark.parametrize(
+    "written", ["gpt-4o", "GPT-4O", "'GPT-4*'", "[o3, Gpt-4o]", "{matches: ^GPT-4}"]
+)
+@pytest.mark.parametrize("asked", ["gpt-4o", "GPT-4O", "Gpt-4o-Latest"])
+def test_model_is_known_in_every_letter_case(written: str, asked: str) -> None:
+    facts = FACTS | {"model": asked}
+
+    assert matches(f"{{model: {written}}}", facts) is True
+    assert matches(f"{{model: {{not: {written}}}}}", facts) is False
 
 
 def test_long_made_up_model_name_is_matched_and_not_remembered() -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tollkeeper.policy.document import Place
 from tollkeeper.policy.problems import Report, suggestion
+from tollkeeper.policy.tree import Place
 
 
 @pytest.mark.parametrize(

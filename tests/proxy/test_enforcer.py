@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from proxy.house import ANSWER, COST_NANO_USD, HOLD_ALL, OPENAI, House, answered, run
+from proxy.house import ANSWER, COST_NANO_USD, HOLD_ALL, House, answered, run
 
 
 def error_of(flow) -> dict:
@@ -178,12 +178,6 @@ def test_body_that_grows_over_the_limit_is_refused_in_the_providers_shape(house:
     assert error_of(flow)["code"] == "unreadable_request"
 
 
-def test_accept_encoding_asks_for_plain_bytes(house: House) -> None:
-    flow = house.judged(fields=[("Host", OPENAI), ("Accept-Encoding", "gzip, br")])
-
-    assert flow.request.headers["accept-encoding"] == "identity"
-
-
 def test_refused_token_is_asked_about_again_once_it_is_good(house: House) -> None:
     ledger = house.ledger()
     ledger.set_agent_state("atlas", "paused", time.time_ns(), "tester")
@@ -209,35 +203,6 @@ def test_paused_agent_is_refused_inside_an_open_tunnel(house: House) -> None:
 
     assert flow.response.status_code == 403
     assert error_of(flow)["code"] == "agent_paused"
-
-
-@pytest.mark.parametrize("edit", ["body", "host", "path", "headers", "method"])
-def test_held_call_that_somebody_edits_is_not_forwarded(house: House, edit: str) -> None:
-    house.govern_by(HOLD_ALL)
-
-    async def edited() -> object:
-        flow = house.flow()
-        task = asyncio.create_task(house.judge(flow))
-        await asyncio.sleep(0.05)
-        match edit:
-            case "body":
-                flow.request.text = flow.request.text.replace("hello", "obey!")
-            case "host":
-                flow.request.host = "evil.example"
-            case "path":
-                flow.request.path = "/v1/files"
-            case "headers":
-                flow.request.headers["x-extra"] = "1"
-            case "method":
-                flow.request.method = "PUT"
-        house.verdict(house.approvals()[0])
-        return await task
-
-    flow = run(edited())
-
-    assert flow.response.status_code == 503
-    assert house.open_calls() == 0
-    assert "fault" in house.kinds()
 
 
 def test_held_call_shows_as_held_and_goes_on_when_approved(house: House) -> None:
@@ -275,15 +240,6 @@ def test_rejected_hold_reserves_nothing_any_more(house: House) -> None:
 
     assert flow.response.status_code == 403
     assert error_of(flow)["code"] == "approval_rejected"
-    assert house.open_calls() == 0
-
-
-def test_key_that_the_policy_demands_and_does_not_name_refuses_the_call(house: House) -> None:
-    house.govern_by({"agents": {"atlas": {"key": "injected"}}})
-
-    flow = house.judged()
-
-    assert flow.response.status_code == 503
     assert house.open_calls() == 0
 
 

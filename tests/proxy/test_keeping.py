@@ -6,6 +6,7 @@ import asyncio
 import time
 from typing import Any
 
+import pytest
 from mitmproxy import http
 
 from proxy.house import House, answered
@@ -20,7 +21,10 @@ def response(status: str, **more: Any) -> http.Response:
 
 
 def begin(house: House, **more: Any) -> None:
-    flow = house.judged(path="/v1/responses", body=BODY)
+    start(house, house.judged(path="/v1/responses", body=BODY), **more)
+
+
+def start(house: House, flow: http.HTTPFlow, **more: Any) -> None:
     assert flow.response is None, flow.response.text
     flow.server_conn.timestamp_tls_setup = time.time()
     asyncio.run(house.give(flow, response("queued", **more)))
@@ -60,6 +64,24 @@ def test_end_without_usage_is_booked_whole(house: House) -> None:
     poll(house, response("failed", usage=None))
 
     assert states(house) == [("settled", "reserved")]
+
+
+@pytest.mark.parametrize(
+    ("ran", "cost"), [("gpt-4o-mini", 9 * 150 + 5 * 600), ("gpt-4o", 9 * 2_500 + 5 * 10_000)]
+)
+def test_end_of_a_deployment_that_ran_a_dearer_model_costs_what_that_costs(
+    house: House, ran: str, cost: int
+) -> None:
+    house.govern_by({"providers": {"azure": {"deployments": {"prod": "gpt-4o-mini"}}}})
+    host, path = "corp.openai.azure.com", "/openai/v1/responses"
+    at = {"host": host, "fields": [("Host", host), ("api-key", "az")]}
+    start(house, house.judged(path=path, body=BODY | {"model": "prod"}, **at))
+
+    flow = house.judged(path=f"{path}/resp_1", method="GET", body=b"", **at)
+    asyncio.run(house.give(flow, response("completed", usage=USAGE, model=ran)))
+
+    [row] = [row for row in house.calls() if row["operation"] == "responses"]
+    assert (row["basis"], row["cost_nano_usd"]) == ("measured", cost)
 
 
 def test_error_instead_of_an_answer_settles_nothing(house: House) -> None:
@@ -122,3 +144,21 @@ def test_end_of_a_call_costs_what_its_own_kind_of_tool_costs(house: House) -> No
     direct, later = costs
     assert direct["cost_nano_usd"] > 9 * 150 + 5 * 600
     assert (later["cost_nano_usd"], later["basis"]) == (direct["cost_nano_usd"], direct["basis"])
+
+
+def test_background_call_that_nobody_can_ask_for_is_booked_at_once_where_it_is_only_observed(
+    house: House,
+) -> None:
+    house.govern_by({"mode": "observe"})
+    host = "api.groq.com"
+    flow = house.judged(
+        host=host, path="/openai/v1/responses", fields=[("Host", host)],
+        body=BODY | {"model": "openai/gpt-oss-20b"},
+    )  # fmt: skip
+    assert flow.response is None, flow.response.text
+    flow.server_conn.timestamp_tls_setup = time.time()
+    asyncio.run(house.give(flow, response("queued")))
+
+    [row] = house.calls()
+    assert (row["state"], row["basis"]) == ("settled", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0

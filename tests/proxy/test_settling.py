@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from mitmproxy import http
 
-from proxy.house import ANSWER, COST_NANO_USD, House, answered, run
+from proxy.house import ANSWER, COST_NANO_USD, House, answered, proxy_authorization, run
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceBook, PriceSheet
 from tollkeeper.domain import (
@@ -81,6 +81,34 @@ def test_cut_stream_is_estimated_and_never_below_what_was_seen(house: House) -> 
 
     assert (row["outcome"], row["basis"]) == ("cut", "estimated")
     assert 2 * 600 <= row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
+@pytest.mark.parametrize("cut", [False, True])
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        (),
+        (b": keep-alive\n\n",),
+        (b"<html>Service", b" is busy</html>"),
+        (b"data: busy\n\n",),
+        (b"\x1f\x8b\x08\x00garbage",),
+    ],
+)
+def test_stream_of_which_nothing_could_be_read_is_booked_whole(
+    house: House, chunks: tuple[bytes, ...], cut: bool
+) -> None:
+    """The model may have answered all the same, and its provider bills that."""
+    row = streamed(house, *chunks, cut=cut)
+
+    assert (row["outcome"], row["basis"]) == ("cut", "reserved")
+    assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b'{"choices": ['])
+def test_whole_answer_that_cannot_be_read_is_booked_whole(house: House, body: bytes) -> None:
+    row = buffered(house, answered(body))
+
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
 
 
 def test_cut_answer_that_never_named_its_tier_is_estimated_at_the_dearest(house: House) -> None:
@@ -400,3 +428,63 @@ def test_owners_price_of_a_deployment_stands_whatever_it_ran() -> None:
     made = Settlement(Outcome.COMPLETE, Basis.MEASURED, 1, usage)
 
     assert settling.as_told(made, call, PriceBook(policy), 0) is made
+
+
+UNBOUNDED = {"model": "llama-3.1-8b", "stream": True, "messages": STREAM["messages"]}
+"""A model of which no longest answer is known, asked without a limit: nothing bounds its output."""
+
+
+def unbounded(house: House, *chunks: bytes) -> dict:
+    """The row of a broken call that passed because no budget stands over it; its price is known."""
+    host = "llm.corp.example"
+    prices = {"*": {"input": 1, "output": 2}}
+    house.govern_by({"providers": {"corp": {"hosts": [host], "api": "openai", "prices": prices}}})
+    connect = house.connecting(host)
+    told = proxy_authorization("free", house.agent("free")).decode()
+    connect.request.headers["proxy-authorization"] = told
+    house.doorkeeper.http_connect(connect)
+    flow = house.judged(
+        client=connect.client_conn, body=UNBOUNDED, host=host, fields=[("Host", host)]
+    )
+    assert flow.response is None, flow.response and flow.response.text
+    flow.server_conn.timestamp_tls_setup = time.time()
+    if chunks:
+        flow.response = answered(b"", content_type="text/event-stream")
+        house.enforcer.responseheaders(flow)
+        for chunk in chunks:
+            flow.response.stream(chunk)
+    asyncio.run(house.enforcer.error(flow))
+    return house.calls()[-1]
+
+
+def test_call_that_nothing_bounds_and_of_which_nothing_was_seen_costs_nobody_knows_what(
+    house: House,
+) -> None:
+    row = unbounded(house)
+
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", None)
+    [settled] = house.ledger().rows("select data from audit where kind = 'settled'")
+    assert json.loads(settled["data"])["cost_nano_usd"] is None
+    assert "nothing bounds it" in json.loads(settled["data"])["note"]
+
+
+def test_cut_stream_that_nothing_bounds_costs_all_that_was_seen_of_it(house: House) -> None:
+    row = unbounded(house, event(choices=[{"index": 0, "delta": {"content": "x" * 999}}]))
+
+    assert row["basis"] == "estimated"
+    assert row["cost_nano_usd"] >= 999 * 2_000
+
+
+@pytest.mark.parametrize(
+    ("seen", "cost"), [(Usage(), None), (Usage(100, 10), 100 * 150 + 10 * 600)]
+)
+def test_what_nothing_bounds_is_booked_at_what_was_seen_or_as_unknown(
+    seen: Usage, cost: int | None
+) -> None:
+    policy = Policy("", Mode.ENFORCE, "UTC", facts.providers())
+    sheet = PriceBook(policy).sheet("openai", "gpt-4o-mini", 0)
+
+    made = settling.reserved(Decision(Effect.ALLOW), sheet, None, None, seen)
+
+    assert (made.basis, made.cost_nano_usd) == (Basis.RESERVED, cost)
+    assert "nothing bounds it" in made.note

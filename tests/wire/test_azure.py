@@ -50,6 +50,13 @@ def test_a_deployment_in_the_body_runs_what_the_policy_says(path: str) -> None:
     assert (call.model, call.deployment) == ("gpt-4o", "chat-dev")
 
 
+@pytest.mark.parametrize("said", [{}, {"model": "chat-prod"}, {"model": "GPT-4O"}])
+def test_letter_case_of_a_deployment_makes_no_difference(said: dict[str, Any]) -> None:
+    call = chat("/openai/deployments/CHAT-Prod/chat/completions", **said)
+
+    assert (call.model, call.deployment) == ("gpt-4o", "CHAT-Prod")
+
+
 def test_a_deployment_that_nobody_mapped_stands_for_itself() -> None:
     call = chat("/openai/deployments/other/chat/completions")
 
@@ -69,6 +76,13 @@ def test_only_an_api_version_that_knows_stream_options_is_asked_for_usage(
     path: str, query: str, asks: bool
 ) -> None:
     call = chat(path, query, model="chat-prod", stream=True)
+
+    assert route.wants_usage_event(call, b"{}") is asks
+
+
+@pytest.mark.parametrize(("name", "asks"), [("chat-dev", True), ("Mistral-small-2503", False)])
+def test_a_model_of_mistrals_is_not_asked_for_usage_on_azure_either(name: str, asks: bool) -> None:
+    call = chat("/models/chat/completions", "", model=name, stream=True)
 
     assert route.wants_usage_event(call, b"{}") is asks
 

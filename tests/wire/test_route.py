@@ -256,6 +256,7 @@ def test_a_gemini_alias_is_changed_in_the_path_and_where_the_body_repeats_it(par
         ("chat", {"stream": True, "stream_options": {}}, True),
         ("chat", {"stream": True, "user": '"include_usage": true'}, True),
         ("chat", {"stream": True, "provider": "mistral"}, False),
+        ("chat", {"stream": True, "provider": "mistral-regional"}, False),
         ("responses", {"stream": True}, False),
         ("messages", {"stream": True}, False),
         ("gemini-stream", {}, False),
@@ -266,6 +267,15 @@ def test_the_usage_event_is_asked_for_where_it_is_missing(parse, kind, given, wa
     body = json.dumps({key: value for key, value in given.items() if key != "provider"}).encode()
 
     assert route.wants_usage_event(call, body) is wanted
+
+
+@pytest.mark.parametrize(
+    ("provider", "prefix"), [("cohere", "/compatibility/v1"), ("fireworks", "/inference/v1")]
+)
+def test_the_usage_event_is_not_asked_for_where_that_is_refused(parse, provider, prefix) -> None:
+    call = parse("chat", provider=provider, path=f"{prefix}/chat/completions", stream=True)
+
+    assert not route.wants_usage_event(call, b"{}")
 
 
 def test_stream_options_written_with_escapes_are_seen(parse) -> None:

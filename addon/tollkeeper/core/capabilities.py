@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
 from tollkeeper.core.layers import Over
+from tollkeeper.core.tiers import fits_model
 from tollkeeper.core.wording import listed
 from tollkeeper.domain import Call, Reason
 
@@ -47,7 +48,7 @@ def _model(
     if call.model is None and not call.metered:
         return
     names = {name for name in (call.model, resolved_model) if name is not None}
-    if not any(name in allowed for name in names) and not _fits_any(names, allowed):
+    if names.isdisjoint(allowed) and not fits_model([name.lower() for name in names], allowed):
         yield over.denies(
             "models",
             f"Model {listed([call.model or '(none)'])} is not among the models that this agent may "

@@ -1,20 +1,6 @@
 """Judges one model call. Pure: what it may know is its arguments and the ledger's snapshot.
 
-What rules may read of a call (``Rule.fields`` name these, ``CallCase.facts`` holds them; None is
-unknown and matches nothing):
-
-    agent, team, run                  who calls; asked about each ancestor of a child too
-    project, priority                 what the run's starter said, else what the agent says
-    step, step_type                   what the agent says of itself
-    provider, model, tier             where the call goes, aliases resolved
-    operation, stream, vision         what it asks for
-    tools_offered                     names, the client's own tools and the provider's
-    input_tokens                      the bound
-    max_output_tokens                 as the call names it
-    expected_cost_usd, worst_cost_usd Decimal; None without a price, 0 for free calls
-    budget_left_percent               Decimal, the least of all budgets, before this call
-    prompt                            at most 64 KiB of text
-    time, weekday                     "22:30", "monday", in the policy's timezone
+What rules may read of a call stands in ``call_facts.py``.
 """
 
 from __future__ import annotations
@@ -22,14 +8,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from decimal import Decimal
-from functools import lru_cache
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 from tollkeeper.core.billing import billing_of
 from tollkeeper.core.bounds import Bounds, bounds_of, input_limit_reasons, unbounded_reasons
+from tollkeeper.core.call_facts import known_facts, late_facts
 from tollkeeper.core.capabilities import capability_reasons
 from tollkeeper.core.holds import (
     asks_about_free_calls,
@@ -38,14 +21,13 @@ from tollkeeper.core.holds import (
     terms_of,
     verdict_on,
 )
-from tollkeeper.core.keys import stored_reasons
-from tollkeeper.core.layers import Stack, resolve, starters_word, view_of
+from tollkeeper.core.keys import host_reasons, stored_reasons
+from tollkeeper.core.layers import Stack, resolve, view_of
 from tollkeeper.core.purses import (
     Price,
     Purse,
     budget_reasons,
     clamped,
-    left_percent,
     overdrawn,
     price_of,
     price_reasons,
@@ -56,10 +38,8 @@ from tollkeeper.core.rates import rate_reasons
 from tollkeeper.core.sheet import PriceSheet
 from tollkeeper.core.snapshot import Snapshot, Standing
 from tollkeeper.core.standing import standing_reason
-from tollkeeper.core.tiers import tier_of
 from tollkeeper.core.unchangeable import unchangeable_reasons
 from tollkeeper.domain import (
-    NS_PER_SECOND,
     Account,
     Billing,
     Call,
@@ -78,17 +58,6 @@ __all__ = ["CallCase", "resolve"]
 
 MOST_PREFIXES: Final = 16
 """How many of a conversation's newest beginnings are looked up; calls add one to three turns."""
-
-_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_WEEKDAYS: Final = (
-    "monday",
-    "tuesday",
-    "wednesday",
-    "thursday",
-    "friday",
-    "saturday",
-    "sunday",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +110,15 @@ class CallCase:
         self._known_stack: tuple[Standing, Stack] | None = None
         self.provider, self.model = resolve(policy, call)
         self.objects = (self.provider, call.stored_ids)
-        self.facts = self._known_facts()
+        self.facts = known_facts(
+            call,
+            principal,
+            self._said,
+            policy,
+            self._view.reads,
+            (self.provider, self.model),
+            now_ns,
+        )
         self._early = self._view.early_rules.matching(self.facts)
 
     # ------------------------------------------------------------------- what the ledger asks
@@ -186,6 +163,7 @@ class CallCase:
             *input_limit_reasons(bounds, stack.sized),
             *price_reasons(call, f"{self.provider}/{self.model}", self.sheet, bounds, stack),
             *budget_reasons(price, purses),
+            *host_reasons(call, self.policy, stack.key, self.provider),
             *stored_reasons(call, self.policy, stack.key, self.provider, snapshot.own_objects),
             *deny_reasons(weighed.rules(Effect.DENY)),
         ]
@@ -259,7 +237,8 @@ class CallCase:
                 price = price_of(call, bounds, sheet, stack, snapshot.history)
         late: list[Rule] = []
         if self._view.late_rules:
-            self._learn(snapshot, bounds, price, purses)
+            reads = self._view.reads
+            self.facts |= late_facts(call, snapshot, self._said, bounds, price, purses, reads)
             late = self._view.late_rules.matching(self.facts)
         for ancestor in snapshot.standing.agents[1:]:
             who = {"agent": ancestor.name, "team": self.policy.members.get(ancestor.name)}
@@ -336,63 +315,9 @@ class CallCase:
             provider=self.provider if self.provider != self.call.provider else None,
         )
 
-    # ------------------------------------------------------------------------------ the facts
-
-    def _known_facts(self) -> dict[str, Any]:
-        """All facts that need no ledger, and what the agent says where the starter may know better."""
-        call, principal, said = self.call, self.principal, self._said
-        facts: dict[str, Any] = {
-            "agent": principal.agent,
-            "team": self.policy.members.get(principal.agent),
-            "run": principal.run,
-            "project": said.get("project"),
-            "priority": said.get("priority"),
-            "step": said.get("step"),
-            "step_type": said.get("step_type"),
-            "provider": self.provider,
-            "model": self.model,
-            "operation": call.operation,
-            "stream": call.stream,
-            "vision": "vision" in call.features,
-            "tools_offered": (*call.tools_offered, *call.server_tools),
-            "max_output_tokens": call.max_output_tokens,
-            "prompt": call.prompt,
-        }
-        reads = self._view.reads
-        if "tier" in reads and self.model is not None:
-            facts["tier"] = tier_of(self.policy.tiers, self.model)
-        if "time" in reads or "weekday" in reads:
-            minute = self.now_ns // (60 * NS_PER_SECOND)
-            facts["time"], facts["weekday"] = clock(minute, self.policy.timezone)
-        return facts
-
-    def _learn(
-        self, snapshot: Snapshot, bounds: Bounds, price: Price, purses: Sequence[Purse]
-    ) -> None:
-        """Complete the facts with what the ledger knows."""
-        if snapshot.standing.run is not None:
-            self.facts |= starters_word(snapshot.standing.run, self._said)
-        self.facts["input_tokens"] = bounds.input_tokens if self.call.metered else None
-        self.facts["expected_cost_usd"] = decimal_usd(price.expected_nano_usd)
-        self.facts["worst_cost_usd"] = decimal_usd(price.worst_nano_usd)
-        if "budget_left_percent" in self._view.reads:
-            self.facts["budget_left_percent"] = left_percent(purses)
-
     def _stack(self, standing: Standing) -> Stack:
         known = self._known_stack
         if known is None or known[0] is not standing:
             stack = self._view.stack(standing, self.principal, self.call.model, self.now_ns)
             known = self._known_stack = (standing, stack)
         return known[1]
-
-
-@lru_cache(maxsize=16)
-def clock(minute: int, timezone: str) -> tuple[str, str]:
-    """Time of day and weekday in a zone, at a minute since the epoch."""
-    local = (_EPOCH + timedelta(minutes=minute)).astimezone(ZoneInfo(timezone))
-    return f"{local.hour:02d}:{local.minute:02d}", _WEEKDAYS[local.weekday()]
-
-
-def decimal_usd(nano_usd: int | None) -> Decimal | None:
-    """Exact USD for matchers."""
-    return None if nano_usd is None else Decimal(nano_usd).scaleb(-9)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 
-from tollkeeper.domain import Call, Code, Effect, Policy, Reason
+from tollkeeper import facts
+from tollkeeper.core.wording import listed
+from tollkeeper.domain import Call, Code, Effect, Policy, Provider, Reason
 
 STRICTEST_FIRST = ("injected", "own")
 
@@ -25,6 +28,28 @@ def goes_with_own_key(policy: Policy, wanted: str, asked: str, goes_to: str) -> 
     provider = policy.providers.get(goes_to)
     has_key = provider is not None and provider.key is not None
     return asked == goes_to and (wanted == "own" or (wanted == "either" and not has_key))
+
+
+def sent_to(call: Call, provider: Provider, host: str) -> Call:
+    """The call, marked when the provider's key in the policy may not go to this host."""
+    return call if facts.takes_key(provider, host) else replace(call, foreign_host=host)
+
+
+def host_reasons(call: Call, policy: Policy, wanted: str, goes_to: str) -> Iterator[Reason]:
+    """Why the policy's key may not go where the agent sent the call: anybody can have such a host."""
+    if call.foreign_host is None or goes_to != call.provider:
+        return
+    if goes_with_own_key(policy, wanted, call.provider, goes_to):
+        return
+    provider = policy.providers.get(goes_to)
+    named = listed(provider.hosts if provider is not None else ())
+    yield Reason(
+        Effect.DENY,
+        Code.POLICY_DENIED,
+        f"providers.{goes_to}.hosts",
+        f"The operator's key goes only to hosts that the policy names ({named or 'none'}), because "
+        f"anybody can have one like {call.foreign_host[:253]}; send the call to one of them.",
+    )
 
 
 def stored_reasons(

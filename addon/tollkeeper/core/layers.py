@@ -31,6 +31,7 @@ from tollkeeper.domain import (
     Effect,
     Layer,
     Limits,
+    ModelAlias,
     Policy,
     Principal,
     Reason,
@@ -194,7 +195,7 @@ class View:
         self, standing: Standing, principal: Principal, model: str | None, now_ns: int
     ) -> Stack:
         """All layers over a call to this model; what was computed for its like is used again."""
-        alias = self.policy.aliases.get(model) if model is not None else None
+        alias = alias_of(self.policy, model)
         names = tuple(record.name for record in standing.agents)
         key = (names, principal.run, principal.label, alias and alias.name)
         given = tuple(record.limits for record in standing.agents)
@@ -287,8 +288,13 @@ def view_of(policy: Policy) -> View:
 
 def resolve(policy: Policy, call: Call) -> tuple[str, str | None]:
     """Provider and model that the call goes to: an alias leads elsewhere, other names to themselves."""
-    alias = policy.aliases.get(call.model) if call.model is not None else None
+    alias = alias_of(policy, call.model)
     return (alias.provider, alias.model) if alias else (call.provider, call.model)
+
+
+def alias_of(policy: Policy, model: str | None) -> ModelAlias | None:
+    """The alias that a call names, in whatever letter case."""
+    return policy.aliases.get(model.lower()) if model is not None else None
 
 
 def entry_of(policy: Policy, lineage: Sequence[str]) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
+from itertools import chain
 from typing import Final
 
 from tollkeeper import facts
@@ -135,10 +136,17 @@ def _by_units(provider: Provider, model: str, service_tier: str | None) -> Price
 
 
 def owners_glob(provider: Provider, model: str) -> str | None:
-    """The key of the owner's prices that holds for a model: its name, else the first glob."""
+    """The key of the owner's prices that holds for a model: its name, else the first glob.
+
+    Letter case makes no difference, as it makes none in the catalogue.
+    """
     if model in provider.prices:
         return model
-    return next((glob for glob in provider.prices if fnmatchcase(model, glob)), None)
+    name = model.lower()
+    folded = {glob: glob.lower() for glob in provider.prices}
+    equal = (glob for glob, one in folded.items() if one == name)
+    fitting = (glob for glob, one in folded.items() if fnmatchcase(name, one))
+    return next(chain(equal, fitting), None)
 
 
 def owners_tariffs(prices: Prices, quarter: int) -> list[Mapping[str, int]] | None:

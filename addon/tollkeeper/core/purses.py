@@ -123,11 +123,13 @@ def budget_reasons(price: Price, purses: Sequence[Purse]) -> Iterator[Reason]:
 def price_reasons(
     call: Call, goes_to: str, sheet: PriceSheet | None, bounds: Bounds, stack: Stack
 ) -> Iterator[Reason]:
-    """Why no budget could be kept over this call; without a budget there is nothing to keep.
+    """Why this call's cost would stay unknown, or no budget could be kept over it, where one stands.
 
     Args:
         goes_to: ``provider/model`` as resolved.
     """
+    if "background" in call.features:
+        yield from _background(call, goes_to)
     if not stack.budgets or not call.metered:
         return
     over, key = stack.budgets[0].over, stack.budgets[0].key
@@ -164,11 +166,19 @@ def price_reasons(
             f"Tools that the provider runs and bills ({listed(call.server_tools)}) are refused "
             "under a budget; the operator can set an amount aside for them with server_tools_usd.",
         )
-    if "background_unasked" in call.features:
-        yield over.denies(
-            key,
-            "Background calls of this provider are refused under a budget, because they cannot be "
-            "settled: nothing is known that asks for their answer.",
+
+
+def _background(call: Call, goes_to: str) -> Iterator[Reason]:
+    """Why a call may not go on behind its answer: nobody could ask what came of it, and what it cost."""
+    provider = goes_to.partition("/")[0]
+    if "background_unasked" in call.features or provider != call.provider:
+        yield Reason(
+            Effect.DENY,
+            Code.POLICY_DENIED,
+            f"providers.{provider}",
+            f"Background calls of {provider} are refused, because no endpoint is known that asks for "
+            "their answer, so nobody could fetch it and what it cost would stay unknown; send this "
+            "call without `background`, as a stream if it takes long.",
         )
 
 

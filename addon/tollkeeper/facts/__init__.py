@@ -22,7 +22,7 @@ from tollkeeper.facts.clients import (
     patience_seconds,
     retry_joins,
 )
-from tollkeeper.facts.deployments import model_of
+from tollkeeper.facts.deployments import AZURE, model_of
 from tollkeeper.facts.endpoints import (
     EndpointFact,
     RefusedFact,
@@ -47,6 +47,7 @@ from tollkeeper.facts.hosts import (
     normalise_host,
     provider_for_host,
     providers,
+    takes_key,
 )
 from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
 from tollkeeper.facts.tasks import (
@@ -60,6 +61,7 @@ from tollkeeper.facts.tasks import (
 
 __all__ = [
     "AUTH_HEADERS",
+    "AZURE",
     "HOUSE",
     "EndpointFact",
     "ImageFact",
@@ -100,6 +102,7 @@ __all__ = [
     "reroute",
     "retry_joins",
     "speech_fact",
+    "takes_key",
     "tool_fees",
     "unit_rates",
 ]

@@ -59,7 +59,13 @@ def _provider(entry: Mapping[str, Any]) -> Provider:
             for mount in entry.get("mounts", ())
         ),
         billing="flat" if entry["name"] in plans() else "metered",
+        anyones_hosts=bool(entry.get("anyones_hosts")),
     )
+
+
+def takes_key(provider: Provider, host: str) -> bool:
+    """Whether the policy's key may go to this host of a provider."""
+    return not provider.anyones_hosts or normalise_host(host) in provider.hosts
 
 
 @cache

@@ -28,7 +28,7 @@ _UPSERT = f"{_INSERT} ON CONFLICT (id) DO UPDATE SET " + ", ".join(
 
 _OPEN = (
     "id, state, agent, booked_ns, subjects, reservation, worst_nano_usd, bound_input_tokens, bound_output_tokens,"
-    " price_source, approval, model_key, prefix, owner, rated, billing, notional_nano_usd"
+    " expected_nano_usd, price_source, approval, model_key, prefix, owner, rated, billing, notional_nano_usd"
 )
 
 
@@ -44,6 +44,7 @@ class OpenCall(NamedTuple):
     worst_nano_usd: int
     bound_input_tokens: int
     bound_output_tokens: int
+    expected_nano_usd: int | None
     price_source: str | None
     approval: str | None
     model_key: str
@@ -52,6 +53,12 @@ class OpenCall(NamedTuple):
     rated: int
     billing: str
     notional_nano_usd: int | None
+
+    @property
+    def whole_nano_usd(self) -> int | None:
+        """What it is booked at when nothing better is known; None when its worst case is not known either."""
+        known = self.price_source is not None and self.expected_nano_usd is not None
+        return self.worst_nano_usd if known or self.worst_nano_usd else None
 
     @property
     def reserved(self) -> range:
@@ -131,7 +138,7 @@ def write_admitted(
         opened = OpenCall(
             call, state, principal.agent, now_ns, subjects, reservation,
             decision.reserve_nano_usd, decision.bound_input_tokens, decision.bound_output_tokens,
-            decision.price_source, approval, case.model_key, prefix, owner, rated,
+            decision.expected_nano_usd, decision.price_source, approval, case.model_key, prefix, owner, rated,
             decision.billing.value, notional,
         )  # fmt: skip
         connection.keep(call, opened)

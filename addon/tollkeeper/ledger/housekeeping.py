@@ -102,6 +102,5 @@ def _book(connection: Connection, call: OpenCall, now_ns: int) -> None:
         let_go(connection, call, now_ns)
         append(connection, "left", "tollkeeper", call.id, {"why": "recovered"}, now_ns)
         return
-    cost = call.worst_nano_usd if call.price_source or call.worst_nano_usd else None
-    settlement = Settlement(Outcome.RECOVERED, Basis.RESERVED, cost)
+    settlement = Settlement(Outcome.RECOVERED, Basis.RESERVED, call.whole_nano_usd)
     resolve(connection, call, settlement, now_ns, actor="tollkeeper")

@@ -242,6 +242,7 @@ _FIRST = (
         model TEXT NOT NULL,
         service_tier TEXT,               -- as asked for; NULL for none
         features TEXT NOT NULL,          -- of the call, by which its use is priced; by spaces
+        deployment TEXT,                 -- that the client named; NULL where it named the model
         until_ns INTEGER NOT NULL        -- then it is booked whole
     ) STRICT, WITHOUT ROWID
     """,

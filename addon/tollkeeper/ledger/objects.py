@@ -40,7 +40,7 @@ class Awaited(NamedTuple):
     """A background call that was forwarded and whose answer has not been seen.
 
     Attributes:
-        asked: What of it prices its answer: provider, model, service tier, features.
+        asked: What of it prices its answer: provider, model, service tier, features, deployment.
         worst_nano_usd: What it may cost at most, whoever pays; 0 where no price is known.
     """
 
@@ -66,10 +66,11 @@ class Objects(Journal):
 
     def await_answer(self, call: str, response: str, asked: Call, now_ns: int) -> None:
         """Keep the reservation of a call open that goes on behind its answer; again to go on longer."""
-        known = (asked.model or "", asked.service_tier, " ".join(sorted(asked.features)))
+        features = " ".join(sorted(asked.features))
+        known = (asked.model or "", asked.service_tier, features, asked.deployment)
         with self.transaction() as connection:
             connection.execute(
-                "INSERT INTO awaited VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
+                "INSERT INTO awaited VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE"
                 " SET until_ns = excluded.until_ns WHERE call = excluded.call",
                 (call, asked.provider, response, *known, now_ns + AWAITED_NS),
             )
@@ -78,12 +79,14 @@ class Objects(Journal):
         """The unsettled call that this response answers, or None."""
         rows = self._read(
             "SELECT calls.id, calls.operation, awaited.model, awaited.service_tier, awaited.features,"
-            " calls.booked_ns, calls.billing, calls.worst_nano_usd, calls.notional_nano_usd"
+            " awaited.deployment, calls.booked_ns, calls.billing, calls.worst_nano_usd,"
+            " calls.notional_nano_usd"
             " FROM awaited JOIN calls ON calls.id = awaited.call"
             " WHERE provider_name = ? AND response = ? AND calls.state = 'forwarded'",
             (provider, response),
         )
-        for call, operation, model, tier, features, admitted_ns, billing, reserve, notional in rows:
+        for call, operation, model, tier, features, deployment, admitted_ns, *money in rows:
+            billing, reserve, notional = money
             asked = Call(
                 provider=provider,
                 dialect=Dialect.OPENAI_RESPONSES,
@@ -92,6 +95,7 @@ class Objects(Journal):
                 model=model,
                 service_tier=tier,
                 features=frozenset(features.split()),
+                deployment=deployment,
             )
             worst = reserve if notional is None else notional
             return Awaited(call, asked, admitted_ns, Billing(billing), reserve, worst)
@@ -108,8 +112,8 @@ class Objects(Journal):
                 found = find(connection, call)
                 if found is not None and found.state == "forwarded":
                     note = "Nobody has asked for its answer in time."
-                    cost = found.worst_nano_usd if found.price_source else None
-                    made = Settlement(Outcome.CUT, Basis.RESERVED, cost, note=note)
+                    whole = found.whole_nano_usd
+                    made = Settlement(Outcome.CUT, Basis.RESERVED, whole, note=note)
                     resolve(connection, found, made, now_ns, actor="tollkeeper")
                     given_up += 1
             connection.execute(

@@ -8,11 +8,10 @@ from functools import cache
 from typing import Any, Final
 
 from tollkeeper import facts
-from tollkeeper.core.tiers import base_name
+from tollkeeper.core.tiers import base_name, model_names
 from tollkeeper.domain import Code
 from tollkeeper.facts.tables import read_table
 from tollkeeper.policy.conditions import impossible, texts
-from tollkeeper.policy.match import model_names
 from tollkeeper.policy.model import LimitsEntry, RuleEntry
 from tollkeeper.policy.problems import Steps, suggestion
 from tollkeeper.policy.sources import Checked
@@ -42,8 +41,11 @@ def _dated_prices(checked: Checked) -> None:
 
 
 def _aliases(checked: Checked) -> None:
+    spelled: dict[str, str] = {}
     for name, alias in checked.entry.models.items():
         way: Steps = ("models", name)
+        if (first := spelled.setdefault(name.lower(), name)) != name:
+            checked.error(f"'{name}' and '{first}' differ in letter case only", *way, key=True)
         if is_glob(name):
             checked.error("an alias is a name, not a pattern", *way, key=True)
         if name in checked.providers:
@@ -71,7 +73,7 @@ def _tiers(checked: Checked) -> None:
         if names.setdefault(tier.name, number) != number:
             checked.error(f"duplicate tier '{tier.name}'", "tiers", number, "name")
         for index, model in enumerate(tier.models):
-            key = model if is_glob(model) else base_name(model)
+            key = model.lower() if is_glob(model) else base_name(model.lower())
             first = models.setdefault(key, (number, index))
             if first[0] != number:
                 other = checked.entry.tiers[first[0]].name
@@ -302,13 +304,13 @@ def _overlap(text: str, allowed: list[str] | None) -> bool:
     """Whether a model may fit both; two patterns are taken to overlap."""
     if allowed is None:
         return True
-    names = (text,) if is_glob(text) else model_names(text)
+    names = (text.lower(),) if is_glob(text) else model_names(text)
     return any(
         name == one
         or fnmatchcase(name, one)
         or fnmatchcase(one, name)
         or fnmatchcase(base_name(one), name)
         or (is_glob(one) and is_glob(name))
-        for one in allowed
+        for one in (written.lower() for written in allowed)
         for name in names
     )

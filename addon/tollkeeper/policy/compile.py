@@ -23,19 +23,16 @@ from tollkeeper.domain import (
     Prices,
     Provider,
     Rule,
-    Window,
 )
 from tollkeeper.policy.match import compile_call
 from tollkeeper.policy.model import (
     AliasEntry,
-    BudgetEntry,
     KeyEntry,
     LimitsEntry,
     OtherHostsEntry,
     PolicyEntry,
     PriceEntry,
     ProviderEntry,
-    QuotaEntry,
     RuleEntry,
 )
 
@@ -67,7 +64,7 @@ def compile_policy(entry: PolicyEntry, digest: str, folder: Path) -> Policy:
         timezone=entry.timezone,
         providers=_providers(entry.providers, folder),
         other_hosts=_other_hosts(entry.other_hosts),
-        aliases=_frozen({name: _alias(name, alias) for name, alias in entry.models.items()}),
+        aliases=_frozen({name.lower(): _alias(name, one) for name, one in entry.models.items()}),
         tiers=_frozen({tier.name: tuple(tier.models) for tier in entry.tiers}),
         teams=_frozen({name: _limits(team) for name, team in entry.teams.items()}),
         ceilings=_limits(entry.ceilings),
@@ -161,19 +158,13 @@ def _alias(name: str, entry: AliasEntry) -> ModelAlias:
 def _limits(entry: LimitsEntry) -> Limits:
     written: dict[str, Any] = {name: getattr(entry, name, None) for name in _AS_WRITTEN}
     return Limits(
-        budget_nano_usd=_windows(entry.budget_usd),
-        requests=_windows(entry.requests),
+        budget_nano_usd=entry.budget_usd.by_window if entry.budget_usd else {},
+        requests=entry.requests.by_window if entry.requests else {},
         models=None if entry.models is None else tuple(entry.models),
         tools=None if entry.tools is None else tuple(entry.tools),
         server_tools_nano_usd=entry.server_tools_usd,
         **written,
     )
-
-
-def _windows(entry: BudgetEntry | QuotaEntry | None) -> Mapping[Window, int]:
-    if entry is None:
-        return {}
-    return {Window(name): amount for name, amount in entry if amount is not None}
 
 
 def _rule(entry: RuleEntry) -> Rule:

@@ -9,12 +9,14 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from tollkeeper.core.delegation import LONGEST_TTL_NS, SHORTEST_TTL_NS, USUAL_NAME, Wish
-from tollkeeper.domain import NS_PER_SECOND, Limits, Window
+from tollkeeper.domain import NS_PER_SECOND, Limits
 from tollkeeper.errors import PolicyError, WireError
-from tollkeeper.policy.document import Place, harmless
+from tollkeeper.policy.document import harmless
 from tollkeeper.policy.matchers import Strict
+from tollkeeper.policy.model import OwnBudgetEntry, OwnQuotaEntry
 from tollkeeper.policy.problems import tree_of, valid
-from tollkeeper.policy.values import AtLeastOne, Count, Glob, Text, Usd, duration_ns, expected
+from tollkeeper.policy.tree import Place
+from tollkeeper.policy.values import AtLeastOne, Glob, Text, duration_ns, expected
 
 MOST_MODELS: Final = 100
 
@@ -49,34 +51,17 @@ def _windows(value: Any) -> Any:
     return value if isinstance(value, dict) else {"total": value}
 
 
-class _Amounts(Strict):
-    """What may be spent, by window; not by run, which a child shares with its parent."""
-
-    total: Usd | None = None
-    hour: Usd | None = None
-    day: Usd | None = None
-    week: Usd | None = None
-    month: Usd | None = None
-
-
-class _Counts(Strict):
-    """How many calls, by window."""
-
-    total: Count | None = None
-    hour: Count | None = None
-    day: Count | None = None
-    week: Count | None = None
-    month: Count | None = None
-
-
 class WishEntry(Strict):
-    """A child as an agent asks for it; what would loosen anything cannot be said."""
+    """A child as an agent asks for it; what would loosen anything cannot be said.
+
+    Amounts are not by run, which a child shares with its parent.
+    """
 
     name: Annotated[str, AfterValidator(_name)] | None = None
     label: Annotated[str, AfterValidator(_label)] | None = None
     ttl: Annotated[int, BeforeValidator(_ttl_ns)] | None = None
-    budget_usd: Annotated[_Amounts, BeforeValidator(_windows)] | None = None
-    requests: Annotated[_Counts, BeforeValidator(_windows)] | None = None
+    budget_usd: Annotated[OwnBudgetEntry, BeforeValidator(_windows)] | None = None
+    requests: Annotated[OwnQuotaEntry, BeforeValidator(_windows)] | None = None
     rpm: AtLeastOne | None = None
     tpm: AtLeastOne | None = None
     concurrent: AtLeastOne | None = None
@@ -111,16 +96,10 @@ def wish_of(said: Mapping[str, Any]) -> Wish:
     except PolicyError as e:
         raise WireError(harmless("; ".join(one.message for one in e.problems[:5]))) from e
     limits = Limits(
-        budget_nano_usd=_by_window(entry.budget_usd),
-        requests=_by_window(entry.requests),
+        budget_nano_usd=entry.budget_usd.by_window if entry.budget_usd else {},
+        requests=entry.requests.by_window if entry.requests else {},
         models=None if entry.models is None else tuple(entry.models),
         tools=None if entry.tools is None else tuple(entry.tools),
         **{name: getattr(entry, name) for name in _AS_WRITTEN},
     )
     return Wish(entry.name or USUAL_NAME, limits, entry.ttl, entry.label)
-
-
-def _by_window(entry: _Amounts | _Counts | None) -> Mapping[Window, int]:
-    if entry is None:
-        return {}
-    return {Window(name): amount for name, amount in entry if amount is not None}

@@ -16,6 +16,7 @@ from zoneinfo import ZoneInfo
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
 from tollkeeper.core.identity import day_run
+from tollkeeper.core.layers import alias_of
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.core.units import fitting
 from tollkeeper.domain import (
@@ -172,7 +173,7 @@ def provider_of(policy: Policy, model: str, book: PriceBook, now_ns: int) -> str
     Built-in providers are asked in the order of their list, then the owner's own; a policy without
     a price for the model anywhere is asked as if OpenAI had been called.
     """
-    alias = policy.aliases.get(model)
+    alias = alias_of(policy, model)
     if alias is not None:
         return alias.provider
     built_in = [name for name in facts.providers() if name in policy.providers]

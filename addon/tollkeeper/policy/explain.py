@@ -12,6 +12,7 @@ from urllib.parse import unquote_plus, urlsplit
 from tollkeeper import facts
 from tollkeeper.core.billing import with_payer
 from tollkeeper.core.decide import CallCase, resolve
+from tollkeeper.core.keys import sent_to
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.core.units import fitting
 from tollkeeper.domain import (
@@ -26,7 +27,7 @@ from tollkeeper.domain import (
     Reason,
 )
 from tollkeeper.errors import PolicyError, UsageError, WireError
-from tollkeeper.policy.document import Node, Place, read
+from tollkeeper.policy.document import read
 from tollkeeper.policy.examples import (
     UnknownPlaceError,
     books_of,
@@ -37,6 +38,7 @@ from tollkeeper.policy.examples import (
 )
 from tollkeeper.policy.given import Given, GivenCall, GivenRequest, RawRequest
 from tollkeeper.policy.problems import tree_of, valid
+from tollkeeper.policy.tree import Node, Place
 from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.route import parse, recognise
 
@@ -139,7 +141,8 @@ def _inbound(http: RawRequest, provider: Provider) -> Inbound:
         headers.setdefault("content-type", "application/json")
         body = json.dumps(body, ensure_ascii=False, default=float)
     path = target.path or "/"
-    return Inbound(provider, http.method, path, target.query, headers, body.encode())
+    host = target.hostname or ""
+    return Inbound(provider, http.method, path, target.query, headers, body.encode(), host)
 
 
 def ask(
@@ -161,6 +164,7 @@ def ask(
     try:
         call: Call = parse(inbound, endpoint)
         call = with_payer(call, inbound.provider, *_credentials(inbound))
+        call = sent_to(call, inbound.provider, inbound.host)
     except WireError as e:
         return _refused(Code.UNREADABLE_REQUEST, str(e))
     provider, model = resolve(policy, call)

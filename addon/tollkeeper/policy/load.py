@@ -18,11 +18,12 @@ from tollkeeper.domain import Policy
 from tollkeeper.errors import PolicyError, Problem
 from tollkeeper.policy.checks import check_sense
 from tollkeeper.policy.compile import compile_policy
-from tollkeeper.policy.document import MAX_BYTES, Node, Place, looks_secret, read, shown
+from tollkeeper.policy.document import MAX_BYTES, looks_secret, read, shown
 from tollkeeper.policy.model import PolicyEntry
 from tollkeeper.policy.plans import check_plans
 from tollkeeper.policy.problems import Report, Steps, report_invalid
 from tollkeeper.policy.sources import Checked, check_sources
+from tollkeeper.policy.tree import Node, Place
 from tollkeeper.policy.values import KEY_ADVICE
 
 MAX_FILES: Final = 200

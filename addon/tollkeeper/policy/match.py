@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from tollkeeper.core.tiers import base_name
+from tollkeeper.core.tiers import model_names
 from tollkeeper.policy.matchers import CallMatch
 from tollkeeper.policy.values import compiled, glob_pattern, is_glob
 
@@ -168,11 +168,20 @@ def _negated(test: Test) -> Test:
 
 
 def _any_name(condition: Any) -> Test:
-    test = _any_element(condition, model_names)
+    """A test on a model's names: letter case makes no difference, in what is written either."""
+    test = _any_element(_in_small_letters(condition), model_names)
     remembered = lru_cache(maxsize=256)(test)
     return lambda value: remembered(value) if len(value) <= _SHORT_TEXT else test(value)
 
 
-def model_names(model: str) -> tuple[str, ...]:
-    """The names that a model counts by: as written, without vendor, without release date."""
-    return tuple(dict.fromkeys((model, model.rpartition("/")[2], base_name(model))))
+def _in_small_letters(condition: Any) -> Any:
+    if isinstance(condition, str):
+        return condition.lower()
+    if isinstance(condition, list):
+        return [one.lower() for one in condition]
+    written = {name: getattr(condition, name) for name in condition.model_fields_set}
+    if "matches" in written:
+        written["matches"] = f"(?i){written['matches']}"
+    if "not_" in written:
+        written["not_"] = _in_small_letters(written["not_"])
+    return condition.model_copy(update=written)

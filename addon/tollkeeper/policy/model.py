@@ -7,10 +7,12 @@ the house is in ``compile.py``; the examples' own words are in ``given.py``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag
 
+from tollkeeper.domain import Window
 from tollkeeper.policy.given import ExampleEntry
 from tollkeeper.policy.matchers import CallMatch, Strict, shape
 from tollkeeper.policy.values import (
@@ -152,7 +154,16 @@ class TierEntry(Strict):
     """Names and globs; a dated name belongs to its base name."""
 
 
-class BudgetEntry(Strict):
+class _Windows(Strict):
+    """An amount for each window that one is written for."""
+
+    @property
+    def by_window(self) -> Mapping[Window, int]:
+        """The amounts that are written."""
+        return {Window(name): amount for name, amount in self if amount is not None}
+
+
+class OwnBudgetEntry(_Windows):
     """USD by calendar window; weeks begin on Monday."""
 
     total: Usd | None = None
@@ -160,10 +171,9 @@ class BudgetEntry(Strict):
     day: Usd | None = None
     week: Usd | None = None
     month: Usd | None = None
-    run: Usd | None = None
 
 
-class QuotaEntry(Strict):
+class OwnQuotaEntry(_Windows):
     """Calls by calendar window; weeks begin on Monday."""
 
     total: Count | None = None
@@ -171,6 +181,17 @@ class QuotaEntry(Strict):
     day: Count | None = None
     week: Count | None = None
     month: Count | None = None
+
+
+class BudgetEntry(OwnBudgetEntry):
+    """USD by calendar window; weeks begin on Monday."""
+
+    run: Usd | None = None
+
+
+class QuotaEntry(OwnQuotaEntry):
+    """Calls by calendar window; weeks begin on Monday."""
+
     run: Count | None = None
 
 

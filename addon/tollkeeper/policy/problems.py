@@ -12,7 +12,8 @@ from typing import Any, Final, TypeAliasType
 from pydantic import BaseModel, ValidationError
 
 from tollkeeper.errors import PolicyError, Problem
-from tollkeeper.policy.document import Node, Place, harmless, shown
+from tollkeeper.policy.document import harmless, shown
+from tollkeeper.policy.tree import Node, Place
 from tollkeeper.policy.values import KEY_ADVICE
 
 type Steps = tuple[str | int, ...]

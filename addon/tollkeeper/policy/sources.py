@@ -11,9 +11,9 @@ import re2
 
 from tollkeeper import facts
 from tollkeeper.policy.compile import resolve_path
-from tollkeeper.policy.document import Node
 from tollkeeper.policy.model import KeyEntry, OtherHostsEntry, PolicyEntry, ProviderEntry
 from tollkeeper.policy.problems import Report, Steps, suggestion
+from tollkeeper.policy.tree import Node
 from tollkeeper.policy.values import is_glob
 
 _MAX_PEM_BYTES = 4 * 1024 * 1024
@@ -105,12 +105,27 @@ def _provider(checked: Checked, name: str, entry: ProviderEntry) -> None:
         )
     if entry.key is not None:
         _key(checked, entry.key, (*way, "key"))
+        if built_in is not None and built_in.anyones_hosts and not entry.hosts:
+            checked.error(
+                f"anybody can have a host of {name}, so a key needs the hosts that it is for; write "
+                "hosts: [NAME.openai.azure.com] beside it",
+                *way,
+                "key",
+                key=True,
+            )
     if entry.trust:
         _pem(checked, entry.trust, *way, "trust")
+    _deployments(checked, entry, (*way, "deployments"))
+
+
+def _deployments(checked: Checked, entry: ProviderEntry, way: Steps) -> None:
+    spelled: dict[str, str] = {}
     for deployment, model in (entry.deployments or {}).items():
         if is_glob(model):
-            message = "a deployment runs one model, not a pattern"
-            checked.error(message, *way, "deployments", deployment)
+            checked.error("a deployment runs one model, not a pattern", *way, deployment)
+        if (first := spelled.setdefault(deployment.lower(), deployment)) != deployment:
+            message = f"'{deployment}' and '{first}' differ in letter case only"
+            checked.error(message, *way, deployment, key=True)
 
 
 def _key(checked: Checked, entry: KeyEntry, way: Steps) -> None:

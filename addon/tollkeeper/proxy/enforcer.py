@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.decide import CallCase, resolve
-from tollkeeper.core.keys import goes_with_own_key
 from tollkeeper.core.units import fitting, telling
-from tollkeeper.domain import Admission, Billing, Changes, Code, Effect, Policy, Provider, Reason
+from tollkeeper.domain import Admission, Billing, Code, Effect, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy import disclose, overrun, settling
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
 from tollkeeper.proxy.fail_closed import books_closed, fail_closed
+from tollkeeper.proxy.forwarding import Forwarding
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
 from tollkeeper.proxy.keeping import Keeping
 from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
-from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
+from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
 from tollkeeper.proxy.reading import (
     headers_of,
@@ -62,6 +61,7 @@ class Enforcer:
         self.keeping = Keeping(station, self.books)
         self.refusals = Refusals(station, self.books)
         self.holding = Holding(room, self.books)
+        self.forwarding = Forwarding(outgoing)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
 
     # ------------------------------------------------------------------------- the way in
@@ -142,8 +142,7 @@ class Enforcer:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
-            call = self.outgoing.with_payer(flow, inbound.provider, call)
-            passage.call = replace(call, signed=True) if self.outgoing.signed(flow) else call
+            passage.call = self.outgoing.as_sent(flow, inbound.provider, call)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -169,7 +168,7 @@ class Enforcer:
         if admission.effect is Effect.DENY:
             self.refusals.refuse(flow, passage, admission.decision.reasons[0])
         else:
-            self.forward(flow, passage, inbound)
+            self.forwarding.forward(flow, passage, inbound)
 
     async def admit(
         self, passage: Passage, inbound: Inbound, *, again: str | None = None
@@ -200,76 +199,6 @@ class Enforcer:
             passage.admission = made[0] if made else passage.admission
             raise
         return passage.admission
-
-    # ------------------------------------------------------------------------ the way out
-
-    def forward(self, flow: http.HTTPFlow, passage: Passage, inbound: Inbound) -> None:
-        """Let the call go: as it is, or as the decision changed it."""
-        if likeness(flow.request) != passage.judged:
-            raise WireError("The call is not any more what was judged.")
-        call, admission, policy = passage.call, passage.admission, passage.policy
-        assert call is not None
-        assert admission is not None
-        assert policy is not None
-        changes, wanted = admission.decision.changes, admission.decision.key
-        asked, goes_to = inbound.provider.name, changes.provider or inbound.provider.name
-        if call.signed and goes_with_own_key(policy, wanted, asked, goes_to):
-            changes = Changes()  # a change, which enforcing refuses, would break the signature
-        provider = (
-            provider_named(policy, changes.provider) if changes.provider else inbound.provider
-        )
-        sent = call
-        if changes.model is not None or provider is not inbound.provider:
-            sent = replace(call, provider=provider.name, model=changes.model or call.model)
-        passage.call, passage.usage_spliced = sent, route.wants_usage_event(sent, inbound.body)
-        body, path = route.rewrite(
-            call,
-            inbound.body,
-            inbound.path,
-            changes,
-            include_usage=passage.usage_spliced,
-            content_type=inbound.headers.get("content-type", ""),
-        )
-        if provider is not inbound.provider:
-            moved = facts.reroute(inbound.provider, inbound.method, path, provider)
-            if moved is None:
-                raise WireError(f"{provider.name} does not speak this endpoint.")
-            if not provider.hosts:
-                raise WireError(f"Name a host under providers.{provider.name}.hosts.")
-            flow.request.host, path = provider.hosts[0], moved
-        self.choose_key(flow, passage, provider, path)
-        if path != inbound.path:
-            flow.request.path = path + (f"?{inbound.query}" if inbound.query else "")
-        if body != inbound.body:
-            flow.request.headers.pop("content-encoding", None)
-            flow.request.content = body
-        if "accept-encoding" in flow.request.headers and not call.signed:
-            flow.request.headers["accept-encoding"] = "identity"
-        disclose.forwarded(flow, passage.caller, call, admission)
-        flow.response = None
-
-    def choose_key(
-        self, flow: http.HTTPFlow, passage: Passage, provider: Provider, path: str
-    ) -> None:
-        """Whose key goes along: the agent's own as it came, or the provider's, injected.
-
-        The agent's own never goes to another provider than the one that it was sent to.
-        """
-        admission, asked = passage.admission, passage.caller.provider
-        assert admission is not None
-        assert asked is not None
-        policy, wanted = passage.policy, admission.decision.key
-        assert policy is not None
-        if goes_with_own_key(policy, wanted, asked.name, provider.name):
-            return
-        if provider.key is None:
-            raise MissingKeyError(f"the policy names no key for {provider.name}")
-        wardrobe = self.outgoing.wardrobes[flow]
-        wardrobe.strip = True
-        fact = facts.endpoint(provider, flow.request.method, path)
-        mount = facts.mount_of(provider, flow.request.method, path)
-        if fact is not None and fact.inject and mount is not None:
-            wardrobe.inject = facts.key_header(mount, read_key(provider.key))
 
     # ----------------------------------------------------------------------- the way back
 
@@ -393,8 +322,3 @@ class Enforcer:
             principal.agent if principal else "unknown",
             {"hook": hook, "error": f"{type(error).__name__}: {error}"[:500]},
         )
-
-
-def provider_named(policy: Policy, name: str) -> Provider:
-    """A provider of the policy, or the built-in one of that name."""
-    return policy.providers.get(name) or facts.providers()[name]

@@ -64,7 +64,9 @@ class Names:
         """Collect them."""
         everybody = [policy.ceilings, *policy.teams.values(), *policy.agents.values()]
         lists = [*policy.tiers.values(), *(limits.models or () for limits in everybody)]
-        models = {model for one in lists for model in one} | set(policy.aliases)
+        models = {model for one in lists for model in one} | {
+            alias.name for alias in policy.aliases.values()
+        }
         self.known: dict[str, frozenset[str]] = {
             "agent": frozenset(policy.agents),
             "provider": frozenset(policy.providers),

@@ -7,12 +7,12 @@ import logging
 from dataclasses import replace
 
 from tollkeeper.core.keys import goes_with_own_key
-from tollkeeper.core.pricing import PriceSheet
+from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Basis, Decision, Effect, Outcome, Settlement, Usage
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.objects import Awaited
 from tollkeeper.proxy.passage import Passage
-from tollkeeper.proxy.settling import Books, by_payer, priced
+from tollkeeper.proxy.settling import Books, as_told, by_payer, priced
 from tollkeeper.proxy.station import Station
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.route import STORED
@@ -49,6 +49,9 @@ class Keeping:
         response = made.response
         if "background" not in call.features or not made.goes_on or response is None:
             return False
+        asked = passage.caller.provider
+        if "background_unasked" in call.features or asked is None or asked.name != call.provider:
+            return False  # only observed: nobody can ask for it, so it is booked as reserved now
         try:
             await self.station.write(
                 lambda: ledger.await_answer(admission.id, response, call, now_ns)
@@ -109,15 +112,15 @@ class Keeping:
                 lambda: ledger.await_answer(found.call, response, found.asked, now_ns)
             )
             return
-        asked, prices = found.asked, self.station.policy_file.prices
-        sheet = prices.sheet(provider, asked.model or "", found.admitted_ns, asked.service_tier)
-        settled = ended(found, usage, sheet)
+        settled = ended(found, usage, self.station.policy_file.prices)
         note = f"Its answer was {made.status}. {settled.note}".rstrip()
         await self.books.settle(found.call, replace(settled, note=note))
 
 
-def ended(found: Awaited, usage: Usage | None, sheet: PriceSheet | None) -> Settlement:
+def ended(found: Awaited, usage: Usage | None, prices: PriceBook) -> Settlement:
     """What a background call came to, by the usage of its answer and by who pays for it."""
+    asked, at_ns = found.asked, found.admitted_ns
+    sheet = prices.sheet(asked.provider, asked.model or "", at_ns, asked.service_tier)
     decided = Decision(
         Effect.ALLOW,
         reserve_nano_usd=found.reserve_nano_usd,
@@ -127,5 +130,5 @@ def ended(found: Awaited, usage: Usage | None, sheet: PriceSheet | None) -> Sett
     if usage is None or usage.output_tokens is None:
         made = Settlement(Outcome.CUT, Basis.RESERVED, None)
     else:
-        made = priced(usage, found.asked, decided, sheet)
-    return by_payer(replace(made, status=200), decided, found.asked.provider, {})
+        made = as_told(priced(usage, asked, decided, sheet), asked, prices, at_ns)
+    return by_payer(replace(made, status=200), decided, asked.provider, {})

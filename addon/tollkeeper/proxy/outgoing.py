@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
 from weakref import WeakKeyDictionary
@@ -17,6 +17,7 @@ from mitmproxy import http
 
 from tollkeeper import facts
 from tollkeeper.core.billing import with_payer
+from tollkeeper.core.keys import sent_to
 from tollkeeper.domain import Call, KeySource, Provider
 
 NOTE = b"[kept out of the flow by Tollkeeper]"
@@ -72,11 +73,13 @@ class Outgoing:
         self.wardrobes[flow] = wardrobe
         return wardrobe
 
-    def with_payer(self, flow: http.HTTPFlow, provider: Provider, call: Call) -> Call:
-        """The call, marked when all that pays for it is a plan's credential."""
+    def as_sent(self, flow: http.HTTPFlow, provider: Provider, call: Call) -> Call:
+        """The call with what its credentials say of it: a plan's, a signature's; and whose its host is."""
         own = self.wardrobes[flow]
         headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in own.headers]
-        return with_payer(call, provider, headers, own.query is not None)
+        call = with_payer(call, provider, headers, own.query is not None)
+        call = sent_to(call, provider, flow.request.host)
+        return replace(call, signed=True) if self.signed(flow) else call
 
     def signed(self, flow: http.HTTPFlow) -> bool:
         """Whether a signature of the agent's covers the request, as AWS has it.

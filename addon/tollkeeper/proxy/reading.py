@@ -40,7 +40,7 @@ def read(flow: http.HTTPFlow, provider: Provider, limit_bytes: int) -> Inbound:
     encoding = headers.get("content-encoding", "").strip().lower()
     body = raw if encoding in ("", "identity") else undo(raw, encoding, limit_bytes)
     path, _, query = flow.request.path.partition("?")
-    return Inbound(provider, flow.request.method, path, query, headers, body)
+    return Inbound(provider, flow.request.method, path, query, headers, body, flow.request.host)
 
 
 def headers_of(request: http.Message) -> dict[str, str]:

@@ -43,7 +43,7 @@ def recorded(path: Path, policy: Policy, agent: str) -> Iterator[Recorded]:
         body = request.get_content(strict=False) or b""
         yield Recorded(
             str(told.get("agent") or agent),
-            Inbound(provider, request.method, path_part, query, headers, body),
+            Inbound(provider, request.method, path_part, query, headers, body, request.host),
             int(request.timestamp_start * 1000) * (NS_PER_SECOND // 1000),
             told.get("run"),
         )

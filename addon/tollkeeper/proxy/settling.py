@@ -38,6 +38,10 @@ _NOTHING_SEEN = Usage()
 
 _ENDS_UNSAID = (Dialect.GEMINI, Dialect.CODE_ASSIST)
 
+_NO_PRICE = "no price is known that bounds it"
+_NO_BOUND = "nothing bounds it, so what it cost is unknown"
+_AT_LEAST = "nothing bounds it: it cost what was seen, and may have cost more"
+
 NOT_SENT = Settlement(Outcome.NOT_SENT, Basis.MEASURED, 0)
 """No byte reached the provider: everything is given back."""
 
@@ -158,8 +162,13 @@ def priced(usage: Usage, call: Call, decision: Decision, sheet: PriceSheet | Non
         note = told[:500] if usage.unknown else ""
         return Settlement(Outcome.COMPLETE, Basis.MEASURED, cost, usage, note=note)
     note = f"no price is known for {', '.join(missing)}"
-    cost = max(cost, decision.reserve_nano_usd)
-    return Settlement(Outcome.COMPLETE, Basis.RESERVED, cost, usage, note=note)
+    least = None if unbounded(decision) and not cost else max(cost, decision.reserve_nano_usd)
+    return Settlement(Outcome.COMPLETE, Basis.RESERVED, least, usage, note=note)
+
+
+def unbounded(decision: Decision) -> bool:
+    """Whether nothing bounds what the call costs: such a call passes where no budget stands over it."""
+    return decision.worst_nano_usd is None and not decision.reserve_nano_usd
 
 
 def had_left(flow: http.HTTPFlow) -> bool:
@@ -177,14 +186,16 @@ def estimated(
     """From what was seen: never below what the provider reported or the client received.
 
     Text that was seen bounds the output from above, a byte a token. Where a model thinks unseen, the
-    provider runs tools of its own or other measures than tokens are billed, nothing that was seen
-    bounds what it may bill, so the reservation is booked whole.
+    provider runs tools of its own, other measures than tokens are billed or no event came that could be
+    read, nothing that was seen bounds what it may bill, so the reservation is booked whole.
     """
     asked = "reasoning" in call.features
     hidden = facts.hides_reasoning(call.dialect, call.model or "", asked=asked)
     meter, seen = answer.meter, answer.meter.usage or Usage()
     behind = "background" in call.features and meter.made.goes_on
-    if answer.broken or hidden or behind or call.server_tools or call.most is not None:
+    fed_unseen = seen.input_tokens is None and not decision.bound_input_tokens
+    unseen = answer.broken or hidden or behind or fed_unseen or not meter.begun
+    if unseen or call.server_tools or call.most is not None:
         least = replace(
             seen, output_tokens=max(seen.output_tokens or 0, meter.seen_output_tokens_least)
         )
@@ -195,7 +206,7 @@ def estimated(
     usage = replace(
         seen,
         input_tokens=seen.input_tokens or decision.bound_input_tokens,
-        output_tokens=min(output, most),
+        output_tokens=min(output, most) if decision.bound_output_tokens else output,
     )
     cost = _unfinished(usage, seen, call, sheet) if sheet else None
     return Settlement(Outcome.CUT, Basis.ESTIMATED, cost, usage, status)
@@ -235,11 +246,16 @@ def reserved(
     call: Call | None = None,
     seen: Usage = _NOTHING_SEEN,
 ) -> Settlement:
-    """The whole reservation, because nothing better is known; more only where more was seen."""
-    cost = decision.reserve_nano_usd if sheet else None
-    if sheet and seen != _NOTHING_SEEN:
-        cost = max(decision.reserve_nano_usd, sheet.cost_nano_usd(seen, call))
-    return Settlement(Outcome.CUT, Basis.RESERVED, cost, status=status)
+    """The whole reservation, because nothing better is known; more only where more was seen.
+
+    Where nothing bounds the call it is what was seen, which is too little, or unknown: never nothing.
+    """
+    least = sheet.cost_nano_usd(seen, call) if sheet and seen != _NOTHING_SEEN else 0
+    if sheet is not None and not unbounded(decision):
+        cost = max(decision.reserve_nano_usd, least)
+        return Settlement(Outcome.CUT, Basis.RESERVED, cost, status=status)
+    note = _NO_PRICE if sheet is None else _AT_LEAST if least else _NO_BOUND
+    return Settlement(Outcome.CUT, Basis.RESERVED, least or None, status=status, note=note)
 
 
 class Books:

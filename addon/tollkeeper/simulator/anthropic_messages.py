@@ -15,10 +15,9 @@ from tollkeeper.simulator.exchange import (
     Exchange,
     Frame,
     Plan,
-    count_tokens,
+    asked_tokens,
     groups,
-    images_in,
-    texts_in,
+    own_text,
 )
 from tollkeeper.simulator.frames import event, json_answer, stream_answer
 from tollkeeper.simulator.script import Script
@@ -40,13 +39,11 @@ def read(body: dict[str, Any], serial: int, now_s: int, *, counting: bool = Fals
         for tool in body.get("tools") or ()
         if tool.get("type") in (None, "custom")
     }
-    images = images_in(messages)
-    texts = [*texts_in(body.get("system")), *texts_in(messages), *texts_in(body.get("tools"))]
     return Exchange(
         model=body["model"],
         stream=bool(body.get("stream")),
         last_text=_last_text(messages),
-        input_tokens=count_tokens(texts, len(messages), images * IMAGE_TOKENS),
+        input_tokens=asked_tokens(messages, IMAGE_TOKENS, body.get("system"), body.get("tools")),
         max_output_tokens=None if counting else body["max_tokens"],
         tools=tools,
         forced_tool=_forced(body.get("tool_choice"), list(tools)),
@@ -171,13 +168,10 @@ def _parsed(planned: Plan) -> Any:
 
 
 def _last_text(messages: list[dict[str, Any]]) -> str:
-    last = messages[-1] if messages else {}
-    content = last.get("content")
-    if last.get("role") != "user":
-        return ""
+    content = messages[-1].get("content") if messages else None
     if isinstance(content, list) and any(part.get("type") == "tool_result" for part in content):
         return ""
-    return " ".join(texts_in(content))
+    return own_text(messages)
 
 
 def _forced(choice: Any, names: list[str]) -> str | None:

@@ -16,7 +16,7 @@ from tollkeeper.simulator.frames import EVENT_STREAM, JSON, dump, event
 from tollkeeper.simulator.http1 import Received
 from tollkeeper.simulator.providers import Simulated, error
 
-_PATH = re.compile(r"/v1/responses/(?P<id>resp_\w+)(?P<cancel>/cancel)?")
+_PATH = re.compile(r"(?:/openai)?(?:/v1)?/responses/(?P<id>resp_\w+)(?P<cancel>/cancel)?")
 _MOST = 1000
 
 

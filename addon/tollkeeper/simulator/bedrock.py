@@ -16,16 +16,7 @@ from urllib.parse import unquote
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.simulator import anthropic_messages
-from tollkeeper.simulator.exchange import (
-    Answer,
-    Exchange,
-    Frame,
-    Plan,
-    count_tokens,
-    groups,
-    images_in,
-    texts_in,
-)
+from tollkeeper.simulator.exchange import Answer, Exchange, Frame, Plan, asked_tokens, groups
 from tollkeeper.simulator.frames import dump, json_answer, stream_answer
 from tollkeeper.simulator.script import Script
 from tollkeeper.wire.event_stream import CONTENT_TYPE, message
@@ -79,12 +70,11 @@ def _conversation(
     specs = [tool["toolSpec"] for tool in config.get("tools") or () if "toolSpec" in tool]
     tools = {one["name"]: (one.get("inputSchema") or {}).get("json") or {} for one in specs}
     forced = ((config.get("toolChoice") or {}).get("tool") or {}).get("name")
-    texts = [*texts_in(body.get("system")), *texts_in(messages), *texts_in(config)]
     return Exchange(
         model=model,
         stream=stream,
         last_text=_last_text(messages),
-        input_tokens=count_tokens(texts, len(messages), images_in(messages) * IMAGE_TOKENS),
+        input_tokens=asked_tokens(messages, IMAGE_TOKENS, body.get("system"), config),
         max_output_tokens=(body.get("inferenceConfig") or {}).get("maxTokens"),
         tools=tools,
         forced_tool=forced,

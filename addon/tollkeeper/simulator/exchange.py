@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -163,6 +163,16 @@ def count_tokens(texts: Iterable[str], messages: int, images: int = 0) -> int:
     return texts_tokens + messages * MESSAGE_TOKENS + ANSWER_TOKENS + images
 
 
+def asked_tokens(messages: Sequence[Any], image_tokens: int, *beside: Any) -> int:
+    """Input tokens of a call: its messages and what stands beside them (a system prompt, tools).
+
+    Args:
+        image_tokens: What one image costs in this dialect.
+    """
+    texts = itertools.chain(texts_in(messages), *(texts_in(one) for one in beside))
+    return count_tokens(texts, len(messages), images_in(messages) * image_tokens)
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """Every string in a JSON value that a model would read, in order; no image data."""
     match value:
@@ -175,6 +185,12 @@ def texts_in(value: Any) -> Iterator[str]:
             for key, item in value.items():
                 if key not in _LABELS:
                     yield from texts_in(item)
+
+
+def own_text(messages: Sequence[Mapping[str, Any]]) -> str:
+    """The text of the last message when it is the user's."""
+    last = messages[-1] if messages else {}
+    return " ".join(texts_in(last.get("content"))) if last.get("role") == "user" else ""
 
 
 def is_image(value: Mapping[str, Any]) -> bool:

@@ -10,16 +10,7 @@ import re
 from typing import Any
 
 from tollkeeper.domain import Usage
-from tollkeeper.simulator.exchange import (
-    Answer,
-    Exchange,
-    Frame,
-    Plan,
-    count_tokens,
-    groups,
-    images_in,
-    texts_in,
-)
+from tollkeeper.simulator.exchange import Answer, Exchange, Frame, Plan, asked_tokens, groups
 from tollkeeper.simulator.frames import JSON, dump, event, json_answer, stream_answer
 from tollkeeper.simulator.script import Script
 
@@ -46,18 +37,13 @@ def read(
         for declared in _member(tool, "functionDeclarations") or ()
     }
     last = contents[-1] if contents else {}
-    images = images_in(contents)
-    texts = [
-        *texts_in(_member(body, "systemInstruction")),
-        *texts_in(contents),
-        *texts_in(body.get("tools")),
-    ]
+    beside = _member(body, "systemInstruction"), body.get("tools")
     return Exchange(
         model=model,
         stream=stream,
         sse=sse,
         last_text=_own_text(last),
-        input_tokens=count_tokens(texts, len(contents), images * IMAGE_TOKENS),
+        input_tokens=asked_tokens(contents, IMAGE_TOKENS, *beside),
         max_output_tokens=_member(config, "maxOutputTokens"),
         choices=_member(config, "candidateCount") or 1,
         tools=tools,

@@ -14,10 +14,9 @@ from tollkeeper.simulator.exchange import (
     Exchange,
     Frame,
     Plan,
-    count_tokens,
+    asked_tokens,
     groups,
-    images_in,
-    texts_in,
+    own_text,
 )
 from tollkeeper.simulator.frames import event, json_answer, stream_answer
 from tollkeeper.simulator.script import Script
@@ -38,17 +37,11 @@ def read(body: dict[str, Any], serial: int, now_s: int) -> Exchange:
         for tool in body.get("tools") or ()
         if "function" in tool
     }
-    last = messages[-1] if messages else {}
-    images = images_in(messages)
     return Exchange(
         model=body["model"],
         stream=bool(body.get("stream")),
-        last_text=" ".join(texts_in(last.get("content"))) if last.get("role") == "user" else "",
-        input_tokens=count_tokens(
-            [*texts_in(messages), *texts_in(body.get("tools"))],
-            len(messages),
-            images * IMAGE_TOKENS,
-        ),
+        last_text=own_text(messages),
+        input_tokens=asked_tokens(messages, IMAGE_TOKENS, body.get("tools")),
         max_output_tokens=body.get("max_completion_tokens") or body.get("max_tokens"),
         choices=body.get("n") or 1,
         tools=tools,

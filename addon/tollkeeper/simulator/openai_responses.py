@@ -14,10 +14,9 @@ from tollkeeper.simulator.exchange import (
     Exchange,
     Frame,
     Plan,
-    count_tokens,
+    asked_tokens,
     groups,
-    images_in,
-    texts_in,
+    own_text,
 )
 from tollkeeper.simulator.frames import event, json_answer, stream_answer
 from tollkeeper.simulator.openai_chat import IMAGE_TOKENS
@@ -37,14 +36,11 @@ def read(body: dict[str, Any], serial: int, now_s: int) -> Exchange:
         for tool in body.get("tools") or ()
         if tool.get("type") == "function"
     }
-    last = items[-1] if items else {}
-    images = images_in(items)
-    texts = [*texts_in(body.get("instructions")), *texts_in(items), *texts_in(body.get("tools"))]
     return Exchange(
         model=body["model"],
         stream=bool(body.get("stream")),
-        last_text=" ".join(texts_in(last.get("content"))) if last.get("role") == "user" else "",
-        input_tokens=count_tokens(texts, len(items), images * IMAGE_TOKENS),
+        last_text=own_text(items),
+        input_tokens=asked_tokens(items, IMAGE_TOKENS, body.get("instructions"), body.get("tools")),
         max_output_tokens=body.get("max_output_tokens"),
         tools=tools,
         forced_tool=_forced(body.get("tool_choice"), list(tools)),

@@ -19,12 +19,16 @@ from tollkeeper.errors import WireError
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import read, splice
 
-CATALOGUE: Final = "azure"
-
 _FIRST_WITH_USAGE_EVENTS: Final = "2024-08-01"
 """Older versions of the API refuse ``stream_options``.
 
 Source: https://community.openai.com/t/738156 (``2024-08-01-preview``)
+"""
+
+_MISTRALS: Final = ("mistral", "ministral", "codestral")
+"""How names of Mistral's models begin, which refuse ``stream_options`` on Azure as everywhere.
+
+Source: https://github.com/BerriAI/litellm/issues/11696
 """
 
 NO_USAGE_EVENT: Final = "no_usage_event"
@@ -60,7 +64,8 @@ def asked(inbound: Inbound, endpoint: Endpoint) -> tuple[Inbound, str | None]:
     if not isinstance(name, str) or not name:
         return inbound, None
     model = facts.model_of(inbound.provider, name)
-    if said not in (None, name, model):
+    spelled = said.lower() if isinstance(said, str) else said
+    if spelled not in (None, name.lower(), model.lower()):
         raise WireError(
             f"The path names the deployment {name[:64]}, the body another model. The operator can "
             f"write what the deployment runs under providers.{inbound.provider.name}.deployments."
@@ -75,7 +80,8 @@ def told(call: Call, inbound: Inbound, endpoint: Endpoint, deployment: str | Non
     if deployment is None:
         return call
     features = set(call.features)
-    if _version(inbound.query) < _FIRST_WITH_USAGE_EVENTS:
+    of_mistral = (call.model or "").lower().startswith(_MISTRALS)
+    if of_mistral or _version(inbound.query) < _FIRST_WITH_USAGE_EVENTS:
         features.add(NO_USAGE_EVENT)
     if endpoint.deployment is not None:
         features.add(FIXED_MODEL)
@@ -93,7 +99,7 @@ def told(call: Call, inbound: Inbound, endpoint: Endpoint, deployment: str | Non
 
 def names_deployments(provider: Provider) -> bool:
     """Whether what its calls call a model is the owner's own name for something that runs one."""
-    return bool(provider.deployments) or provider.catalogue == CATALOGUE
+    return bool(provider.deployments) or provider.catalogue == facts.AZURE
 
 
 def _version(query: str) -> str:

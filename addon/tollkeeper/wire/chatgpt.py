@@ -1,6 +1,7 @@
 """Responses as ChatGPT's plans take them (Codex): the same bodies, and no limit on the output.
 
-The backend refuses ``max_output_tokens``, so what a call names there bounds nothing.
+The backend refuses ``max_output_tokens``, so what a call names there bounds nothing; it refuses
+``background`` too (https://github.com/decolua/9router/issues/868), and so do we.
 
 Source: https://github.com/RayBytes/ChatMock/issues/103, https://github.com/Wei-Shaw/sub2api/issues/3954
 and ``codex-rs/codex-api/src/endpoint`` of https://github.com/openai/codex (2026-11)

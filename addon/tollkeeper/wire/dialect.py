@@ -17,6 +17,7 @@ class Inbound:
         query: Without the question mark; empty when there is none.
         headers: Lower-case names.
         body: Already free of any content-encoding.
+        host: That it is sent to; empty when nobody knows.
     """
 
     provider: Provider
@@ -25,6 +26,7 @@ class Inbound:
     query: str
     headers: Mapping[str, str]
     body: bytes
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event
+from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Remainder
 
 CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
 
@@ -29,7 +29,7 @@ _TEXT: Final = 7
 """The type of a header's value that is text, the only one that is written here."""
 
 
-class EventStreamSplitter:
+class EventStreamSplitter(Remainder):
     """Messages of an event stream; the payload of each is its event.
 
     What is no event stream, or has a wrong checksum or a message too large to keep, cannot be split
@@ -40,7 +40,7 @@ class EventStreamSplitter:
     """
 
     def __init__(self, unwrap: Callable[[bytes], bytes]) -> None:
-        self._buffer = bytearray()
+        super().__init__()
         self._unwrap = unwrap
         self._lost = False
 
@@ -73,15 +73,9 @@ class EventStreamSplitter:
             events.append(self.rest())
         return events
 
-    @property
-    def kept_bytes(self) -> int:
-        """How many bytes of the chunks so far are in no event yet."""
-        return len(self._buffer)
-
     def rest(self) -> Event:
         """What is left at the end of the stream: part of a message, or nothing."""
-        raw = bytes(self._buffer)
-        self._buffer.clear()
+        raw = self.taken()
         return raw, None if raw else b""
 
 

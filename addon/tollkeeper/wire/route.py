@@ -57,10 +57,13 @@ _IN_PATH: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
 _CHARSET: Final = re.compile(r"charset([^;,]*)")
 _READABLE: Final = re.compile(r"\s*=\s*(?:utf-?8|us-ascii|\"(?:utf-?8|us-ascii)\")\s*")
 
-_NO_STREAM_OPTIONS: Final = frozenset({"mistral"})
-"""Providers that refuse ``stream_options`` and always send usage with the last chunk.
+_NO_STREAM_OPTIONS: Final = frozenset({"mistral", "mistral-regional", "cohere", "fireworks"})
+"""Providers that refuse ``stream_options``, or have; Mistral and Fireworks send usage all the same.
 
-Source: https://github.com/openai/openai-agents-python/issues/442
+Source: https://github.com/openai/openai-agents-python/issues/442 (Mistral),
+https://strandsagents.com/docs/user-guide/concepts/model-providers/cohere/ (its compatibility API),
+https://github.com/FlowiseAI/Flowise/issues/2866 (Fireworks), and
+https://docs.fireworks.ai/tools-sdks/openai-compatibility (usage with the last chunk)
 """
 
 _NEW_LIMIT_NAME: Final = ("openai", "azure")

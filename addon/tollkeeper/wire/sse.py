@@ -36,14 +36,30 @@ class Splitter(Protocol):
         """What is left at the end of the stream."""
 
 
-class SseSplitter:
+class Remainder:
+    """What every splitter keeps: the bytes that are in no event yet."""
+
+    def __init__(self) -> None:
+        """Nothing is kept yet."""
+        self._buffer = bytearray()
+
+    @property
+    def kept_bytes(self) -> int:
+        """How many bytes of the chunks so far are in no event yet."""
+        return len(self._buffer)
+
+    def taken(self) -> bytes:
+        """All of them; none are kept any more."""
+        raw = bytes(self._buffer)
+        self._buffer.clear()
+        return raw
+
+
+class SseSplitter(Remainder):
     """Events of ``text/event-stream``.
 
     A CR at the end of a chunk waits for the next byte, because an LF after it belongs to it.
     """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that this chunk completes."""
@@ -61,19 +77,12 @@ class SseSplitter:
         if start:
             del buffer[:start]
         if len(buffer) > MAX_EVENT_BYTES:
-            events.append((bytes(buffer), None))
-            buffer.clear()
+            events.append((self.taken(), None))
         return events
-
-    @property
-    def kept_bytes(self) -> int:
-        """How many bytes of the chunks so far are in no event yet."""
-        return len(self._buffer)
 
     def rest(self) -> Event:
         """What is left at the end of the stream: an event without its blank line, or nothing."""
-        raw = bytes(self._buffer)
-        self._buffer.clear()
+        raw = self.taken()
         return raw, data_of(raw)
 
 
@@ -93,11 +102,12 @@ def data_of(raw: bytes) -> bytes:
     return b"\n".join(lines)
 
 
-class ArraySplitter:
+class ArraySplitter(Remainder):
     """Elements of one JSON array, each an object; what stands between them belongs to the next."""
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        """Nothing is open yet."""
+        super().__init__()
         self._seen = 0
         self._depth = 0
         self._open = 0
@@ -139,19 +149,12 @@ class ArraySplitter:
         self._open -= start
         self._seen = at - start
         if len(buffer) > MAX_EVENT_BYTES:
-            events.append((bytes(buffer), None))
-            buffer.clear()
+            events.append((self.taken(), None))
             self._seen = 0
             self._open = 0
         return events
 
-    @property
-    def kept_bytes(self) -> int:
-        """How many bytes of the chunks so far are in no event yet."""
-        return len(self._buffer)
-
     def rest(self) -> Event:
         """What is left at the end of the stream: the closing bracket, or an element that was cut."""
-        raw = bytes(self._buffer)
-        self._buffer.clear()
+        raw = self.taken()
         return raw, raw[self._open :] if self._depth else b""

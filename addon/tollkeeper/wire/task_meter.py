@@ -15,8 +15,8 @@ from typing import Any, Final
 from tollkeeper.domain import Call, Dialect, Usage
 from tollkeeper.wire import task_usage
 from tollkeeper.wire.made import Made
-from tollkeeper.wire.meter import MAX_JSON_BYTES, Meter
-from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Splitter, SseSplitter
+from tollkeeper.wire.meter import Gathered, Meter
+from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Remainder, Splitter, SseSplitter
 
 type Reader = Callable[[Mapping[str, Any], Call], Usage | None]
 
@@ -60,14 +60,11 @@ def meter(call: Call, content_type: str) -> Meter:
     return BytesMeter(call.most if spoken else None)
 
 
-class LineSplitter:
+class LineSplitter(Remainder):
     """One JSON object a line.
 
     Source: https://github.com/ollama/ollama/blob/main/docs/api.md#streaming-responses
     """
-
-    def __init__(self) -> None:
-        self._buffer = bytearray()
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The lines that this chunk completes."""
@@ -79,15 +76,9 @@ class LineSplitter:
             self._buffer.clear()
         return events
 
-    @property
-    def kept_bytes(self) -> int:
-        """How many bytes of the chunks so far are in no event yet."""
-        return len(self._buffer)
-
     def rest(self) -> Event:
         """What is left at the end of the stream: a line without its end, or nothing."""
-        raw = bytes(self._buffer)
-        self._buffer.clear()
+        raw = self.taken()
         return raw, raw
 
 
@@ -148,6 +139,11 @@ class EventMeter(_Plain):
         return self._seen
 
     @property
+    def begun(self) -> bool:
+        """Whether there was an event."""
+        return self._seen > 0
+
+    @property
     def done(self) -> bool:
         """Whether the stream's own end was seen."""
         return self._done
@@ -158,24 +154,17 @@ class DocumentMeter(_Plain):
 
     def __init__(self, call: Call) -> None:
         self._call = call
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._gathered = Gathered()
         self._document: dict[str, Any] | None = None
 
     def feed(self, data: bytes) -> bytes:
         """The very bytes that came in."""
-        self._size += len(data)
-        if self._size <= MAX_JSON_BYTES:
-            self._parts.append(data)
-        else:
-            self._parts.clear()
+        self._gathered.add(data)
         return data
 
     def finish(self) -> bytes:
         """Nothing; the document is read, if it is whole."""
-        if self._parts:
-            self._document = _parsed(b"".join(self._parts))
-            self._parts.clear()
+        self._document = self._document or _parsed(self._gathered.taken())
         return b""
 
     @property
@@ -190,7 +179,12 @@ class DocumentMeter(_Plain):
     @property
     def seen_output_tokens_bound(self) -> int:
         """All bytes so far: of a cut document nothing is known but its length."""
-        return self._size
+        return self._gathered.size_bytes
+
+    @property
+    def begun(self) -> bool:
+        """Whether the document could be read, which its beginning alone cannot."""
+        return self.done
 
     @property
     def done(self) -> bool:
@@ -228,6 +222,11 @@ class BytesMeter(_Plain):
     def seen_output_tokens_bound(self) -> int:
         """All bytes so far."""
         return self._size
+
+    @property
+    def begun(self) -> bool:
+        """Whether there was a byte."""
+        return self._size > 0
 
     @property
     def done(self) -> bool:
