@@ -155,3 +155,31 @@ def test_a_regions_newer_models_cost_a_tenth_more_and_searches_do_not() -> None:
 
     assert cost("openai-regional", "gpt-5.4") * 10 == cost("openai", "gpt-5.4") * 11
     assert cost("openai-regional", "gpt-5") == cost("openai", "gpt-5")
+
+
+def test_a_retired_name_costs_what_its_provider_now_serves_it_as() -> None:
+    book = PriceBook(make_policy(providers=facts.providers()))
+
+    old, new = book.sheet("xai", "grok-4-fast-reasoning", NOW), book.sheet("xai", "grok-4.3", NOW)
+
+    assert old is not None
+    assert new is not None
+    assert old.tariff == new.tariff
+    assert old.cost_nano_usd(Usage(1_000_000, 0)) == 2_500_000_000
+
+
+def test_a_published_price_comes_before_the_catalogues_and_after_the_owners() -> None:
+    mine = {"embed-v4.0": (Price({"input": 7, "output": 0}),)}
+    known = facts.providers()
+    book = PriceBook(make_policy(providers=known))
+    owned = PriceBook(
+        make_policy(providers={**known, "cohere": replace(known["cohere"], prices=mine)})
+    )
+
+    ours, owners = book.sheet("cohere", "embed-v4.0", NOW), owned.sheet("cohere", "embed-v4.0", NOW)
+
+    assert ours is not None
+    assert owners is not None
+    assert ours.source.startswith("https://")
+    assert ours.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 295_000_000
+    assert owners.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 7
