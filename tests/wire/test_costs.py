@@ -247,10 +247,21 @@ def last_event(stream: bytes) -> Any:
     return answer
 
 
+SECOND: list[dict[str, Any]] = yaml.safe_load((SAMPLES / "second_table.yaml").read_text())
+
+
+def test_the_second_table_is_asked_about_every_model_that_a_sample_is_billed_for() -> None:
+    asked = {(row["provider"], row["model"]) for row in SECOND}
+    billed = {(call.provider, call.model) for call, _, _ in (read(*case.values) for case in PRICED)}
+
+    assert billed <= asked
+    assert all(row["absent"] for row in SECOND if "rates" not in row)
+
+
 @pytest.mark.parametrize(
     "row",
-    yaml.safe_load((SAMPLES / "second_table.yaml").read_text()),
-    ids=lambda row: f"{row['model']}-{row['tier']}-{row['start']}",
+    [row for row in SECOND if "rates" in row],
+    ids=lambda row: f"{row['provider']}-{row['model']}-{row['tier']}-{row['start']}",
 )
 def test_a_second_table_agrees_or_the_difference_is_listed(row: dict[str, Any]) -> None:
     sheet = BOOK.sheet(row["provider"], row["model"], NOW)
