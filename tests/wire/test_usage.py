@@ -10,6 +10,15 @@ from tollkeeper.wire import usage
     ("provider", "said", "expected"),
     [
         (
+            "my-gateway",
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 60, "cached_creation_tokens": 20},
+            },
+            Usage(100, 50, cache_read_input_tokens=60, cache_write_input_tokens=20),
+        ),
+        (
             "openai",
             {
                 "prompt_tokens": 100,

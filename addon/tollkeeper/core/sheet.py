@@ -364,10 +364,10 @@ def _percent_of(usage: Usage, call: Call | None) -> int:
 _VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
     "web_search": {"web_search_preview": "web_search_preview"},
     "code_interpreter": {
-        f"memory_{size}": f"code_interpreter_{size}" for size in ("4g", "16g", "64g", "unknown")
+        f"memory_{size}": f"code_interpreter_{size}" for size in ("unknown", "64g", "16g", "4g")
     },
 }
-"""What of a call makes a use of its tool another use, by features."""
+"""What of a call makes a use of its tool another use, by features; of several, the first counts."""
 
 
 def _fee_name(tool: str, call: Call | None) -> str:

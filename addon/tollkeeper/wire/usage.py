@@ -152,7 +152,10 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
             part(usage, "prompt_cache_hit_tokens"),
             part(usage, "cached_tokens"),
         ),
-        cache_write_input_tokens=part(usage, "prompt_tokens_details", "cache_write_tokens"),
+        cache_write_input_tokens=max(
+            part(usage, "prompt_tokens_details", "cache_write_tokens"),
+            part(usage, "prompt_tokens_details", "cached_creation_tokens"),
+        ),
         reasoning_output_tokens=reasoning,
         audio_input_tokens=part(usage, "prompt_tokens_details", "audio_tokens"),
         audio_output_tokens=part(usage, "completion_tokens_details", "audio_tokens"),
