@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -16,6 +17,7 @@ from tollkeeper import facts
 from tollkeeper.domain import Call, Usage
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
+from wire.calling import tool_calls
 
 SAMPLES = Path(__file__).parent / "samples"
 CONTENT_TYPES = {
@@ -94,6 +96,43 @@ def test_a_request_is_read_as_the_call_it_makes(folder: Path, case: dict[str, An
     assert call.metered
     if "most" in case:
         assert call.most == Usage(**case["most"])
+
+
+@pytest.mark.parametrize(("folder", "case"), cases())
+def test_a_case_names_its_model_its_tools_and_its_usage(folder: Path, case: dict[str, Any]) -> None:
+    call, expected = call_of(folder, case), case["call"]
+
+    assert call.model == expected["model"]
+    assert call.tools_offered == tuple(expected.get("tools_offered", ()))
+    assert call.server_tools == tuple(expected.get("server_tools", ()))
+    assert "usage" in case
+
+
+@pytest.mark.parametrize(("folder", "case"), cases())
+def test_an_answer_calls_the_tools_that_its_case_names_and_none_that_were_not_offered(
+    folder: Path, case: dict[str, Any]
+) -> None:
+    data, content_type = answer_of(folder, case)
+    called = tool_calls(data, content_type)
+
+    assert [list(call) for call in called] == case.get("tool_calls", [])
+    assert {name for name, _ in called} <= set(call_of(folder, case).tools_offered)
+
+
+@pytest.mark.parametrize(
+    ("folder", "case"), [case for case in cases() if "tool_calls" in case.values[1]]
+)
+def test_what_a_tool_is_called_with_is_within_the_bound_of_what_was_seen(
+    folder: Path, case: dict[str, Any]
+) -> None:
+    call = call_of(folder, case)
+    data, content_type = answer_of(folder, case)
+    meter = route.meter(call, content_type, take_out_usage=False)
+    meter.feed(data)
+    written = sum(len(json.dumps(given).split()) for _, given in case["tool_calls"])
+
+    assert meter.seen_output_tokens_bound >= written
+    assert meter.seen_output_tokens_least <= case["usage"]["output_tokens"]
 
 
 @pytest.mark.parametrize(("folder", "case"), cases())
