@@ -230,8 +230,7 @@ _ANTHROPIC_KNOWN: Final = words("""input_tokens output_tokens cache_read_input_t
 def anthropic(usage: Mapping[str, Any]) -> Usage:
     """Usage of a message, where cache reads and writes stand beside ``input_tokens``.
 
-    Compaction and advisors are billed beside the top-level counts and stand in ``iterations``;
-    fetching pages costs nothing but its tokens.
+    Compaction and advisors are billed beside the top-level counts and stand in ``iterations``.
     Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching, …/compaction,
     https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/web-fetch-tool, and the usage types
     of ``anthropic`` 2.11
@@ -249,6 +248,7 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
     known_input = number(usage.get("input_tokens")) is not None
     known_output = number(usage.get("output_tokens")) is not None
     geo = usage.get("inference_geo")
+    pages = part(usage, "server_tool_use", "web_fetch_requests")
     return Usage(
         input_tokens=plain + read + written if known_input else None,
         output_tokens=sum(part(p, "output_tokens") for p in parts) if known_output else None,
@@ -259,6 +259,7 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
         web_searches=part(usage, "server_tool_use", "web_search_requests"),
         unknown=unknown(usage, _ANTHROPIC_KNOWN),
         inference_geo=geo if isinstance(geo, str) else None,
+        server_tools=(("web_fetch", pages),) if pages else (),
     )
 
 
