@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from genai_prices.data import providers as catalogue_providers
@@ -183,3 +184,26 @@ def test_a_published_price_comes_before_the_catalogues_and_after_the_owners() ->
     assert ours.source.startswith("https://")
     assert ours.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 295_000_000
     assert owners.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 7
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "features", "usd_per_thousand"),
+    [
+        ("openai", "gpt-5", frozenset(), 10),
+        ("openai", "gpt-4o", frozenset({"web_search_preview"}), 25),
+        ("openai", "gpt-4o-mini", frozenset(), Decimal("11.2")),
+        ("azure", "gpt-4o", frozenset(), 14),
+        ("vertex", "claude-sonnet-4-5", frozenset(), 10),
+        ("vertex", "gemini-2.5-flash", frozenset(), 35),
+        ("openrouter", "anthropic/claude-haiku-5.5", frozenset(), 10),
+    ],
+)
+def test_a_search_costs_what_the_table_says_and_else_what_the_catalogue_says(
+    provider: str, model: str, features: frozenset[str], usd_per_thousand: Decimal
+) -> None:
+    sheet = PriceBook(make_policy(providers=facts.providers())).sheet(provider, model, NOW)
+    call = make_call(features=features)
+    assert sheet is not None
+
+    assert sheet.cost_nano_usd(Usage(0, 0, web_searches=1000), call) == usd_per_thousand * USD
+    assert sheet.missing(Usage(0, 0, web_searches=1), call) == ()

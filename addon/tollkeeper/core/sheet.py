@@ -175,7 +175,7 @@ class PriceSheet:
         rates = _bracket(brackets, usage.input_tokens or 0)
         search_fee = self.fees.get(_fee_name("web_search", call), rates.web_searches)
         fees = {"web_search": search_fee}
-        total = rates.requests + (rates.web_searches or search_fee) * usage.web_searches
+        total = rates.requests + search_fee * usage.web_searches
         for tool, uses in usage.server_tools:
             total += fees.get(tool, self.fees.get(_fee_name(tool, call), 0)) * uses
         return total * 1000
