@@ -64,6 +64,7 @@ DIFFERENT = {
     "openai_chat-groq": "the usage under x_groq is not extracted",
     "openai_chat-deepseek": "cache hits under DeepSeek's own name are not extracted",
     "openai_responses-served": "searches and containers stand in the output and are not extracted",
+    "openai_chat-voxtral": "the length of a recording is not extracted",
     "openai_responses-preview": "searches stand in the output and are not extracted",
     "openai_responses-shell": "the container stands in the output and is not extracted",
     "rerank-cohere": "search units are not extracted, nor priced",

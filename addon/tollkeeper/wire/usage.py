@@ -41,7 +41,7 @@ _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens inp
     server_side_tool_usage_details.file_search_calls server_side_tool_usage_details.mcp_calls
     server_side_tool_usage_details.document_search_calls
     server_tool_use.web_search_requests server_tool_use_details.web_search_requests
-    prompt_time completion_time queue_time total_time
+    prompt_time completion_time queue_time total_time prompt_audio_seconds
     cost cost_in_usd_ticks cost_details.upstream_inference_cost
     cost_details.upstream_inference_prompt_cost cost_details.upstream_inference_completions_cost
     cost_details.upstream_inference_input_cost cost_details.upstream_inference_output_cost
@@ -49,7 +49,8 @@ _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens inp
 """Sources: the usage types of ``openai`` 3.52; https://api-docs.deepseek.com/api/create-chat-completion
 (``prompt_cache_hit_tokens``); https://console.groq.com/docs/api-reference (times);
 https://openrouter.ai/docs/use-cases/usage-accounting (``cost``);
-https://docs.perplexity.ai/api-reference (``citation_tokens`` …); https://docs.x.ai/docs/api-reference"""
+https://docs.perplexity.ai/api-reference (``citation_tokens`` …); https://docs.x.ai/docs/api-reference;
+https://docs.mistral.ai/capabilities/audio/ (``prompt_audio_seconds``, which are billed beside the tokens)"""
 
 _ADDITIVE_REASONING: Final = "xai"
 """``completion_tokens`` leaves reasoning out; ``total_tokens`` has it.
@@ -167,6 +168,7 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
             part(usage, "server_tool_use_details", "web_search_requests"),
         ),
         unknown=unknown(usage, _OPENAI_KNOWN),
+        audio_milliseconds=part(usage, "prompt_audio_seconds") * 1000,
         provider_cost_nano_usd=provider_cost(usage),
         server_tools=_of_xai(usage),
     )
