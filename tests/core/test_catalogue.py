@@ -343,3 +343,18 @@ def test_a_call_may_end_an_hour_later_and_still_cost_no_more(quarter: int) -> No
         )
         assert later is not None
         assert later.cost_nano_usd(Usage(50_000, 2_000)) <= most
+
+
+@pytest.mark.parametrize(
+    ("day", "hour", "usd"),
+    [(20, 2, "0.30"), (20, 12, "0.15"), (21, 2, "0.15"), (22, 7, "0.15"), (23, 2, "0.30")],
+)
+def test_deepseeks_weekends_have_no_peak_hours(day: int, hour: int, usd: str) -> None:
+    moment = int(datetime(2026, 11, day, hour, tzinfo=UTC).timestamp())
+    entry = catalogue.find("deepseek", "deepseek-flash")
+    assert entry is not None
+
+    tariffs = entry.tariffs(moment * SECOND // catalogue.QUARTER_NS)
+
+    assert tariffs is not None
+    assert tariffs[0]["standard"][0][1].input == int(Decimal(usd) * USD)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 
 import pytest
 from genai_prices.data import providers as catalogue_providers
@@ -156,3 +157,54 @@ def test_a_regions_newer_models_cost_a_tenth_more_and_searches_do_not() -> None:
 
     assert cost("openai-regional", "gpt-5.4") * 10 == cost("openai", "gpt-5.4") * 11
     assert cost("openai-regional", "gpt-5") == cost("openai", "gpt-5")
+
+
+def test_a_retired_name_costs_what_its_provider_now_serves_it_as() -> None:
+    book = PriceBook(make_policy(providers=facts.providers()))
+
+    old, new = book.sheet("xai", "grok-4-fast-reasoning", NOW), book.sheet("xai", "grok-4.3", NOW)
+
+    assert old is not None
+    assert new is not None
+    assert old.tariff == new.tariff
+    assert old.cost_nano_usd(Usage(1_000_000, 0)) == 2_500_000_000
+
+
+def test_a_published_price_comes_before_the_catalogues_and_after_the_owners() -> None:
+    mine = {"embed-v4.0": (Price({"input": 7, "output": 0}),)}
+    known = facts.providers()
+    book = PriceBook(make_policy(providers=known))
+    owned = PriceBook(
+        make_policy(providers={**known, "cohere": replace(known["cohere"], prices=mine)})
+    )
+
+    ours, owners = book.sheet("cohere", "embed-v4.0", NOW), owned.sheet("cohere", "embed-v4.0", NOW)
+
+    assert ours is not None
+    assert owners is not None
+    assert ours.source.startswith("https://")
+    assert ours.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 295_000_000
+    assert owners.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 7
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "features", "usd_per_thousand"),
+    [
+        ("openai", "gpt-5", frozenset(), 10),
+        ("openai", "gpt-4o", frozenset({"web_search_preview"}), 25),
+        ("openai", "gpt-4o-mini", frozenset(), Decimal("11.2")),
+        ("azure", "gpt-4o", frozenset(), 14),
+        ("vertex", "claude-sonnet-4-5", frozenset(), 10),
+        ("vertex", "gemini-2.5-flash", frozenset(), 35),
+        ("openrouter", "anthropic/claude-haiku-5.5", frozenset(), 10),
+    ],
+)
+def test_a_search_costs_what_the_table_says_and_else_what_the_catalogue_says(
+    provider: str, model: str, features: frozenset[str], usd_per_thousand: Decimal
+) -> None:
+    sheet = PriceBook(make_policy(providers=facts.providers())).sheet(provider, model, NOW)
+    call = make_call(features=features)
+    assert sheet is not None
+
+    assert sheet.cost_nano_usd(Usage(0, 0, web_searches=1000), call) == usd_per_thousand * USD
+    assert sheet.missing(Usage(0, 0, web_searches=1), call) == ()

@@ -334,8 +334,11 @@ def test_features_of_the_call_choose_the_fee() -> None:
     usage = Usage(0, 0, server_tools=(("web_search", 1), ("code_interpreter", 1)))
     call = make_call(features=frozenset({"web_search_preview", "memory_4g"}))
 
+    both = make_call(features=call.features | {"memory_64g"})
+
     assert sheet.cost_nano_usd(usage, call) == 8 * USD // 1000
     assert sheet.missing(usage, call) == ()
+    assert sheet.missing(usage, both) == ("code_interpreter",)
 
 
 def test_what_has_no_price_is_named() -> None:

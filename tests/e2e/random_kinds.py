@@ -63,11 +63,7 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
         "image_input_tokens": Decimal(500),
         "image_output_tokens": Decimal(8000),
     },
-    "gpt-4o-transcribe": {
-        "input_tokens": Decimal(2500),
-        "audio_input_tokens": Decimal(3500),
-        "output_tokens": Decimal(10_000),
-    },
+    "gpt-4o-transcribe": {"input_tokens": Decimal(2500), "output_tokens": Decimal(10_000)},
     "tts-1": {"characters": Decimal(15_000)},
     "whisper-1": {"audio_milliseconds": Decimal(100)},
     "mistral-ocr-2512": {"pages": Decimal(2_000_000)},
@@ -75,7 +71,7 @@ UNITS: Mapping[str, Mapping[str, Decimal]] = {
 }
 """Nano-USD for each of what other models bill; images and sound cost so much more than text.
 
-Source: https://platform.openai.com/docs/pricing (text $2, image $2.50, made $8; text $2.50, audio $6,
+Source: https://platform.openai.com/docs/pricing (text $2, image $2.50, made $8; input $2.50,
 output $10 per million; $15 per million characters; $0.006 a minute), https://cohere.com/pricing ($2 per
 thousand searches), https://mistral.ai/news/mistral-ocr-3 ($2 per thousand pages) (2026-11-21)
 """

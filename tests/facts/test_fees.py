@@ -12,6 +12,11 @@ def test_the_first_entry_that_fits_a_model_prices_a_tool() -> None:
     assert facts.tool_fees("openai", "gpt-4o-mini")["web_search"] == 11_200_000_000
 
 
+def test_pages_that_a_model_fetches_cost_what_their_provider_says() -> None:
+    assert facts.tool_fees("anthropic", "claude-sonnet-4-5")["web_fetch"] == 0
+    assert facts.tool_fees("deepseek", "deepseek-flash")["web_fetch"] == 750_000_000
+
+
 def test_a_provider_without_a_table_has_no_known_fee() -> None:
     assert facts.tool_fees("my-vllm", "gpt-5") == {}
 

@@ -9,7 +9,12 @@ from tollkeeper.facts.tables import read_table
 
 @pytest.mark.parametrize(
     ("model", "made"),
-    [("gpt-image-1-mini", 6240), ("openai/gpt-image-2", 23719), ("GPT-IMAGE-2-2026-04-21", 23719)],
+    [
+        ("gpt-image-1", 6240),
+        ("gpt-image-1-mini", 6563),
+        ("openai/gpt-image-2", 23719),
+        ("GPT-IMAGE-2-2026-04-21", 23719),
+    ],
 )
 def test_an_image_model_has_its_dearest_image(model: str, made: int) -> None:
     known = facts.image_fact(model)
@@ -35,7 +40,10 @@ def test_a_price_by_another_measure_says_where_it_is_from() -> None:
 
     assert known is not None
     assert known[0] == {"search_units": 2 * 10**9}
-    assert known[1].startswith("https://cohere.com/pricing")
+    assert known[1].startswith("https://docs.memberjunction.org/")
+    dearer = facts.unit_rates("cohere", "rerank-v4.0-pro")
+    assert dearer is not None
+    assert dearer[0] == {"search_units": 25 * 10**8}
     assert facts.unit_rates("openai", "rerank-v3.5") is None
     assert facts.unit_rates("cohere", "rerank-v9") is None
 

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from mitmproxy import http
@@ -386,6 +387,32 @@ def test_cut_answer_that_the_plan_did_not_pay_is_booked_at_its_worst() -> None:
 
     assert (money.cost_nano_usd, money.billing) == (100, MONEY)
     assert (plan.cost_nano_usd, plan.notional_nano_usd) == (0, 100)
+
+
+@pytest.mark.parametrize(
+    ("begun", "ended", "basis", "cost"),
+    [
+        ((0, 50), (0, 59), Basis.MEASURED, 150),
+        ((0, 50), (1, 1), Basis.MEASURED, 300),
+        ((3, 50), (4, 1), Basis.MEASURED, 300),
+        ((0, 50), (1, 1), Basis.RESERVED, 150),
+    ],
+)
+def test_call_that_ends_in_a_dearer_hour_than_it_began_in_costs_that_hours_price(
+    begun: tuple[int, int], ended: tuple[int, int], basis: Basis, cost: int
+) -> None:
+    prices = PriceBook(Policy("", Mode.ENFORCE, "UTC", facts.providers()))
+    call = Call("deepseek", Dialect.OPENAI_CHAT, "chat", True, "deepseek-flash")
+    at, later = (
+        int(datetime(2026, 11, 20, *moment, tzinfo=UTC).timestamp()) * 10**9
+        for moment in (begun, ended)
+    )
+    sheet = prices.sheet("deepseek", "deepseek-flash", at)
+    assert sheet is not None
+    usage = Usage(input_tokens=1, output_tokens=0)
+    made = Settlement(Outcome.COMPLETE, basis, sheet.cost_nano_usd(usage, call), usage)
+
+    assert settling.at_the_end(made, call, sheet, prices, later).cost_nano_usd == cost
 
 
 @pytest.mark.parametrize(

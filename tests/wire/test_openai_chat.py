@@ -133,6 +133,11 @@ def test_features_are_seen(parse, given, features) -> None:
             {"messages": user({"type": "input_audio", "input_audio": {"id": "a"}})},
             "audio by reference",
         ),
+        ({"messages": user({"type": "input_audio", "input_audio": "UklGRg=="})}, None),
+        (
+            {"messages": user({"type": "input_audio", "input_audio": "https://x/y.mp3"})},
+            "audio by reference",
+        ),
         (
             {"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]},
             "audio of an earlier answer",

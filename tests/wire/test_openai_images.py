@@ -18,7 +18,7 @@ def test_as_many_of_the_dearest_images_are_reserved_as_are_asked_for() -> None:
         asked(MADE, body | {"n": 3, "partial_images": 2, "stream": True}),
     )
 
-    assert (one.extra_output_tokens, three.extra_output_tokens) == (6240, 3 * 6440)
+    assert (one.extra_output_tokens, three.extra_output_tokens) == (6563, 3 * 6763)
     assert (one.most, three.most) == (Usage(images=1), Usage(images=3))
     assert one.features == {"image_out"}
     assert three.stream

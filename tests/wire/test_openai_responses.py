@@ -225,6 +225,19 @@ def test_a_resend_has_the_same_approval_digest(parse, changed) -> None:
         ({"type": "code_interpreter", "container": {"memory_limit": "16g"}}, "memory_16g"),
         ({"type": "code_interpreter", "container": {"memory_limit": "9t"}}, "memory_unknown"),
         ({"type": "code_interpreter", "container": "cntr_1"}, "memory_unknown"),
+        ({"type": "shell", "environment": {"type": "container_auto"}}, None),
+        (
+            {"type": "shell", "environment": {"type": "container_auto", "memory_limit": "64g"}},
+            "memory_64g",
+        ),
+        (
+            {
+                "type": "shell",
+                "environment": {"type": "container_reference", "container_id": "cntr_1"},
+            },
+            "memory_unknown",
+        ),
+        ({"type": "shell", "environment": {"type": "local"}}, None),
     ],
 )
 def test_what_makes_a_tool_dearer_is_a_feature(parse, tool, feature) -> None:

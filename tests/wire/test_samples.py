@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollkeeper import facts
-from tollkeeper.core.pricing import PriceBook
-from tollkeeper.core.units import fitting, is_measured
-from tollkeeper.domain import Call, Mode, Policy, Usage
+from tollkeeper.domain import Call, Usage
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Inbound
+from wire.calling import tool_calls
 
-NOW = 1_795_000_000 * 10**9
-BOOK = PriceBook(Policy("", Mode.ENFORCE, "UTC", facts.providers()))
 SAMPLES = Path(__file__).parent / "samples"
 CONTENT_TYPES = {
     ".answer.json": "application/json; charset=utf-8",
@@ -101,6 +99,43 @@ def test_a_request_is_read_as_the_call_it_makes(folder: Path, case: dict[str, An
 
 
 @pytest.mark.parametrize(("folder", "case"), cases())
+def test_a_case_names_its_model_its_tools_and_its_usage(folder: Path, case: dict[str, Any]) -> None:
+    call, expected = call_of(folder, case), case["call"]
+
+    assert call.model == expected["model"]
+    assert call.tools_offered == tuple(expected.get("tools_offered", ()))
+    assert call.server_tools == tuple(expected.get("server_tools", ()))
+    assert "usage" in case
+
+
+@pytest.mark.parametrize(("folder", "case"), cases())
+def test_an_answer_calls_the_tools_that_its_case_names_and_none_that_were_not_offered(
+    folder: Path, case: dict[str, Any]
+) -> None:
+    data, content_type = answer_of(folder, case)
+    called = tool_calls(data, content_type)
+
+    assert [list(call) for call in called] == case.get("tool_calls", [])
+    assert {name for name, _ in called} <= set(call_of(folder, case).tools_offered)
+
+
+@pytest.mark.parametrize(
+    ("folder", "case"), [case for case in cases() if "tool_calls" in case.values[1]]
+)
+def test_what_a_tool_is_called_with_is_within_the_bound_of_what_was_seen(
+    folder: Path, case: dict[str, Any]
+) -> None:
+    call = call_of(folder, case)
+    data, content_type = answer_of(folder, case)
+    meter = route.meter(call, content_type, take_out_usage=False)
+    meter.feed(data)
+    written = sum(len(json.dumps(given).split()) for _, given in case["tool_calls"])
+
+    assert meter.seen_output_tokens_bound >= written
+    assert meter.seen_output_tokens_least <= case["usage"]["output_tokens"]
+
+
+@pytest.mark.parametrize(("folder", "case"), cases())
 def test_an_answers_usage_is_read_whole(folder: Path, case: dict[str, Any]) -> None:
     data, content_type = answer_of(folder, case)
     meter = route.meter(call_of(folder, case), content_type, take_out_usage=False)
@@ -151,26 +186,3 @@ def test_one_byte_at_a_time_gives_the_same_usage(folder: Path, case: dict[str, A
     meter.finish()
 
     assert meter.usage == usage_of(case)
-
-
-@pytest.mark.parametrize(("folder", "case"), [one for one in cases() if "cost" in one.values[1]])
-def test_a_settled_cost_is_what_the_published_price_comes_to(
-    folder: Path, case: dict[str, Any]
-) -> None:
-    call = call_of(folder, case)
-    assert call.model is not None
-    sheet = fitting(BOOK.sheet(case["provider"], call.model, NOW), call)
-    usage = usage_of(case)
-    if sheet is None:
-        sheet = BOOK.sheet(case["provider"], call.model, NOW)
-        assert call.tokens_unbounded is not None
-    else:
-        input_tokens = call.head_bound_tokens + sum(turn.bound_tokens for turn in call.turns)
-        worst = sheet.worst_cost_nano_usd(input_tokens, call.max_output_tokens or 0, call)
-        if call.max_output_tokens is not None and case["name"] != "chat":
-            assert worst >= case["cost"]
-
-    assert sheet is not None
-    assert usage is not None
-    assert is_measured(sheet, usage)
-    assert sheet.cost_nano_usd(usage, call) == case["cost"]

@@ -31,6 +31,33 @@ def test_items_of_a_response_are_counted_by_their_tools() -> None:
     assert uses == (("code_interpreter", 1), ("file_search", 1), ("web_search", 2))
 
 
+def test_a_hosted_shell_and_a_code_interpreter_share_the_container_that_is_billed() -> None:
+    hosted = {"type": "container_reference", "container_id": "cntr_1"}
+    output = [
+        {"type": "shell_call", "id": "sh_1", "environment": hosted},
+        {"type": "shell_call", "id": "sh_2", "environment": hosted},
+        {"type": "code_interpreter_call", "id": "ci_1", "container_id": "cntr_1"},
+        {"type": "shell_call", "id": "sh_3", "environment": {"type": "local"}},
+        {"type": "shell_call", "id": "sh_4"},
+    ]
+
+    uses = answered(Dialect.OPENAI_RESPONSES, {"output": output}).uses()
+
+    assert uses == (("code_interpreter", 1),)
+
+
+def test_tools_that_groq_ran_are_counted_once_whole_or_in_events() -> None:
+    tools = [{"index": 0, "type": "search"}, {"index": 1, "type": "search"}]
+    whole = answered(Dialect.OPENAI_CHAT, {"choices": [{"message": {"executed_tools": tools}}]})
+    served = Served(Dialect.OPENAI_CHAT)
+
+    for ran in (tools[:1], tools[:1], tools[1:]):
+        event = {"choices": [{"index": 0, "delta": {"executed_tools": ran}}]}
+        served.event(json.dumps(event).encode())
+
+    assert whole.uses() == served.uses() == (("search", 2),)
+
+
 def test_an_item_met_in_its_event_and_in_the_whole_answer_counts_once() -> None:
     item = {"type": "web_search_call", "id": "ws_1", "action": {"type": "search"}}
     served = Served(Dialect.OPENAI_RESPONSES)

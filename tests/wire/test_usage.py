@@ -10,6 +10,15 @@ from tollkeeper.wire import usage
     ("provider", "said", "expected"),
     [
         (
+            "my-gateway",
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 50,
+                "prompt_tokens_details": {"cached_tokens": 60, "cached_creation_tokens": 20},
+            },
+            Usage(100, 50, cache_read_input_tokens=60, cache_write_input_tokens=20),
+        ),
+        (
             "openai",
             {
                 "prompt_tokens": 100,
@@ -129,6 +138,14 @@ def test_a_figure_that_is_not_known_is_named_and_not_dropped() -> None:
                 "output_tokens": 5,
             },
             Usage(60, 5, cache_write_input_tokens=50, cache_write_1h_input_tokens=30),
+        ),
+        (
+            {
+                "input_tokens": 10,
+                "output_tokens": 5,
+                "server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 3},
+            },
+            Usage(10, 5, web_searches=2, server_tools=(("web_fetch", 3),)),
         ),
         ({"output_tokens": 5}, Usage(None, 5)),
         (

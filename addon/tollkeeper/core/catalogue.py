@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from decimal import ROUND_CEILING, Decimal
 from functools import cache, lru_cache
 from importlib.metadata import version
@@ -102,6 +102,16 @@ https://platform.openai.com/docs/models/gpt-4o-mini-tts, https://platform.openai
 _BY_UNIT: Final = {"audio_hours": "audio_input", "characters": "audio_output"}
 """What a model without a price of tokens bills instead of tokens of a medium."""
 
+_WEEKDAYS_ONLY: Final = {"deepseek": 12}
+"""Providers whose hours of a higher price are those of workdays in Beijing, and an hour (UTC) outside of
+them; the catalogue knows the hours and not the days. A holiday counts as a workday, which is dearer.
+
+Source: https://api-docs.deepseek.com/zh-cn/quick_start/pricing.md (2026-11-21)
+"""
+
+_BEIJING: Final = timezone(timedelta(hours=8))
+_SATURDAY: Final = 5
+
 _REVISION: Final = re.compile(
     r"([-@:]("
     r"latest|preview|exp|experimental|stable|beta|customtools|thinking|free"
@@ -127,6 +137,7 @@ class Entry:
     _has_variants: bool
     _free: bool
     _one_price: bool
+    _calm_hour: int | None
 
     def tariffs(self, quarter: int) -> list[Tariff] | None:
         """The tariffs of this quarter and of the next hour's; None when one has no price."""
@@ -148,6 +159,8 @@ class Entry:
 
     def _tariff(self, quarter: int) -> Tariff | None:
         moment = _moment(quarter)
+        if self._calm_hour is not None and moment.astimezone(_BEIJING).weekday() >= _SATURDAY:
+            moment = moment.replace(hour=self._calm_hour)
         plain: dict[str, dict[str, str]] = {STANDARD: {}}
         contexts = plain | (_contexts(self._model) if self._has_variants else {})
         tariff: dict[str, Brackets] = {}
@@ -182,7 +195,8 @@ def find(catalogue_id: str, model: str) -> Entry | None:
     source = f"genai-prices {version('genai-prices')} {provider.id}/{info.id}"
     free = model.lower().endswith(":free")
     one_price = provider.id in _ONE_PRICE
-    return Entry(source, info.context_window, elective, info, own, free, one_price)
+    calm = _WEEKDAYS_ONLY.get(provider.id)
+    return Entry(source, info.context_window, elective, info, own, free, one_price, calm)
 
 
 def _moment(quarter: int) -> datetime:

@@ -1,4 +1,4 @@
-"""Which prices hold for a model: the owner's, else the catalogue's, else none.
+"""Which prices hold for a model: the owner's, else ours (``facts``), else the catalogue's, else none.
 
 A model without a price has no sheet: unknown is None, never 0.
 """
@@ -63,7 +63,7 @@ def _compile(
     glob = owners_glob(provider, model)
     if glob is None:
         model = facts.model_of(provider, model)
-    priced = _routed(provider, model)
+    priced = facts.billed_as(provider.name, _routed(provider, model))
     entry = catalogue.find(provider.catalogue, priced) if provider.catalogue else None
     asked = service_tier or provider.default_tier
     own = owners_tariffs(provider.prices[glob], quarter) if glob is not None else None
@@ -77,6 +77,10 @@ def _compile(
         if "web_searches" in own[0]:
             fees = {**fees, **dict.fromkeys(_SEARCHES, own[0]["web_searches"])}
         return PriceSheet(source, window, most, now, coming, asked, any_tier=True, fees=fees)
+    published = facts.published_rates(provider.name, priced)
+    if published is not None:
+        rates, page = published
+        return PriceSheet(page, window, most, owners_tariff(rates), asked_tier=asked, fees=fees)
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
         return _by_units(provider, model, asked)

@@ -184,7 +184,7 @@ class PriceSheet:
         rates = _bracket(brackets, usage.input_tokens or 0)
         search_fee = self.fees.get(_fee_name("web_search", call), rates.web_searches)
         fees = {"web_search": search_fee}
-        total = rates.requests + (rates.web_searches or search_fee) * usage.web_searches
+        total = rates.requests + search_fee * usage.web_searches
         for tool, uses in usage.server_tools:
             total += fees.get(tool, self.fees.get(_fee_name(tool, call), 0)) * uses
         return total * 1000
@@ -373,10 +373,10 @@ def _percent_of(usage: Usage, call: Call | None) -> int:
 _VARIANTS: Final[Mapping[str, Mapping[str, str]]] = {
     "web_search": {"web_search_preview": "web_search_preview"},
     "code_interpreter": {
-        f"memory_{size}": f"code_interpreter_{size}" for size in ("4g", "16g", "64g", "unknown")
+        f"memory_{size}": f"code_interpreter_{size}" for size in ("unknown", "64g", "16g", "4g")
     },
 }
-"""What of a call makes a use of its tool another use, by features."""
+"""What of a call makes a use of its tool another use, by features; of several, the first counts."""
 
 
 def _fee_name(tool: str, call: Call | None) -> str:

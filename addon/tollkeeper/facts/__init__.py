@@ -4,7 +4,8 @@
 free, ``clients.yaml`` how long clients wait and what makes them hammer, ``plans.yaml`` which
 credentials are a plan's, ``models.yaml`` what a model may write and what is billed beyond the bytes
 of a request, ``tasks.yaml`` what images, audio and reranking are billed,
-``fees.yaml`` what providers bill for each use of their own tools. Everything is read once, checked
+``fees.yaml`` what providers bill for each use of their own tools, ``prices.yaml`` where the price
+catalogue lacks a model or is wrong. Everything is read once, checked
 and frozen. What a table does not name is unknown: None, never a guess.
 """
 
@@ -50,6 +51,7 @@ from tollkeeper.facts.hosts import (
     takes_key,
 )
 from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
+from tollkeeper.facts.prices import billed_as, published_rates
 from tollkeeper.facts.tasks import (
     ImageFact,
     SpeechFact,
@@ -68,6 +70,7 @@ __all__ = [
     "RefusedFact",
     "SpeechFact",
     "bears_heartbeats",
+    "billed_as",
     "client_family",
     "credential_headers",
     "credential_query",
@@ -96,6 +99,7 @@ __all__ = [
     "plans",
     "provider_for_host",
     "providers",
+    "published_rates",
     "refused",
     "refused_endpoints",
     "region_percent",

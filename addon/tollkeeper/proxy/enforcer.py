@@ -271,8 +271,8 @@ class Enforcer:
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )
-        prices = self.station.policy_file.prices
-        settlement = settling.as_told(settlement, call, prices, self.station.now_ns())
+        prices, now_ns = self.station.policy_file.prices, self.station.now_ns()
+        settlement = settling.at_the_end(settlement, call, passage.sheet, prices, now_ns)
         settlement = passage.by_payer(settlement)
         await self.books.settle(admission.id, settlement)
         passage.settled = True

@@ -131,6 +131,26 @@ def reckoned(cost: int | None, usage: Usage, sheet: PriceSheet | None) -> tuple[
     return max(theirs, cost), f"the provider says {usd(theirs)}, the price list {usd(cost)}"
 
 
+def at_the_end(
+    made: Settlement, call: Call, sheet: PriceSheet | None, prices: PriceBook, now_ns: int
+) -> Settlement:
+    """The settlement by what is only known when the answer has ended: its hour, and its model.
+
+    Where the price depends on the time of day, the dearer of the hours in which a call began and ended
+    is booked, as it was reserved.
+    """
+    told = as_told(made, call, prices, now_ns)
+    later = prices.sheet(call.provider, call.model or "", now_ns, call.service_tier)
+    if sheet is None or later is None or later.tariff not in sheet.coming:
+        return told
+    if told.usage is None or told.cost_nano_usd is None or told.basis is Basis.RESERVED:
+        return told
+    cost = later.cost_nano_usd(told.usage, call)
+    if cost <= told.cost_nano_usd:
+        return told
+    return replace(told, cost_nano_usd=cost, note="the price rose while it was answered")
+
+
 def as_told(made: Settlement, call: Call, prices: PriceBook, now_ns: int) -> Settlement:
     """The settlement at the price of the model that a deployment says it ran, where that is dearer.
 

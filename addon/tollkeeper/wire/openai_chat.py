@@ -210,7 +210,7 @@ def _part(part: Any, tally: bound.Tally) -> None:
             image_url(image.get("url") if isinstance(image, dict) else image, tally)
         case "input_audio":
             tally.features.add("audio_in")
-            if not isinstance(fields.mapping(part, "input_audio").get("data"), str):
+            if not _holds_sound(part):
                 tally.hide("audio by reference")
         case "file":
             tally.file("file content", fields.mapping(part, "file").get("file_data"))
@@ -220,6 +220,17 @@ def _part(part: Any, tally: bound.Tally) -> None:
             tally.hide(f"{kind} content" if isinstance(kind, str) else "content of no type")
     if "cache_control" in part:
         cache_mark(part, tally)
+
+
+def _holds_sound(part: Mapping[str, Any]) -> bool:
+    """Whether the sound is in the request: under ``data``, or as the text itself.
+
+    Source: https://docs.mistral.ai/capabilities/audio/ (base64 or an address)
+    """
+    heard = part.get("input_audio")
+    if isinstance(heard, str):
+        return "://" not in heard[:16]
+    return isinstance(fields.mapping(part, "input_audio").get("data"), str)
 
 
 def image_url(url: object, tally: bound.Tally) -> None:

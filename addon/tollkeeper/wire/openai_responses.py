@@ -138,6 +138,7 @@ def _tools(tools: list[dict[str, Any]], tally: bound.Tally) -> None:
                 _tools(fields.objects(tool, "tools"), tally)
             case "shell" if fields.mapping(tool, "environment").get("type") not in (None, "local"):
                 tally.server_tools.append("shell")
+                _dearer(tool, "shell", tally)
             case "tool_search" if tool.get("execution") == "client":
                 tally.tools.append("tool_search")
             case str() as kind if kind in _CLIENT_TOOLS:
@@ -157,8 +158,10 @@ def _dearer(tool: Mapping[str, Any], kind: str, tally: bound.Tally) -> None:
     """
     if kind.startswith("web_search_preview"):
         tally.features.add("web_search_preview")
-    if kind == "code_interpreter":
-        container = tool.get("container")
+    if kind in ("code_interpreter", "shell"):
+        container = tool.get("container" if kind == "code_interpreter" else "environment")
+        if isinstance(container, dict) and container.get("type") == "container_reference":
+            container = None
         size = container.get("memory_limit", "1g") if isinstance(container, dict) else "unknown"
         if size != "1g":
             tally.features.add(f"memory_{size if size in ('4g', '16g', '64g') else 'unknown'}")

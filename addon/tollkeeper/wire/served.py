@@ -7,7 +7,9 @@ in a stream's event or in the whole answer at its end.
 Source: https://platform.openai.com/docs/guides/tools-web-search (only ``search`` actions are
 billed), https://platform.openai.com/docs/guides/tools-code-interpreter (billed by container),
 https://ai.google.dev/gemini-api/docs/google-search (Gemini 3 by unique query that is not empty,
-older models by prompt), https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/code-execution-tool
+older models by prompt), https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/code-execution-tool,
+https://platform.openai.com/docs/pricing#built-in-tools (containers of a hosted shell cost what those
+of a code interpreter cost), ``ExecutedTool`` of the ``groq`` 1.7 package
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from typing import Any, Final
 from tollkeeper.domain import Dialect
 
 _ITEM_DONE: Final = re.compile(rb'"type"\s*:\s*"response\.output_item\.done"')
+_EXECUTED: Final = re.compile(rb'"executed_tools"\s*:\s*\[')
 _SERVED_BLOCK: Final = re.compile(rb'"type"\s*:\s*"server_tool_use"')
 _BILLED_ITEMS: Final[Mapping[str, str]] = {
     "web_search_call": "web_search",
     "x_search_call": "x_search",
     "file_search_call": "file_search",
     "code_interpreter_call": "code_interpreter",
+    "shell_call": "code_interpreter",
     "image_generation_call": "image_generation",
 }
 _BY_PROMPT: Final = re.compile(r"(models/)?gemini-(1|2)\b")
@@ -45,6 +49,8 @@ class Served:
         match self._dialect:
             case Dialect.OPENAI_RESPONSES if _ITEM_DONE.search(data):
                 self._item(_member(_read(data), "item"))
+            case Dialect.OPENAI_CHAT if _EXECUTED.search(data):
+                self._choices(_read(data))
             case Dialect.ANTHROPIC if _SERVED_BLOCK.search(data):
                 self._block(_member(_read(data), "content_block"))
 
@@ -56,6 +62,7 @@ class Served:
             self._block(block)
         for candidate in _objects(answer, "candidates"):
             self._grounding(_member(candidate, "groundingMetadata"))
+        self._choices(answer)
 
     def web_searches(self, model: str | None) -> int:
         """Searches that the usage does not name."""
@@ -79,8 +86,18 @@ class Served:
         action = _member(item, "action").get("type", "search")
         if tool is None or (tool == "web_search" and action != "search"):
             return
-        container = item.get("container_id") if tool == "code_interpreter" else None
+        place = _member(item, "environment")
+        if item["type"] == "shell_call" and place.get("type") != "container_reference":
+            return
+        container = item.get("container_id", place.get("container_id"))
         self._add(tool, container or item.get("id", len(self._uses)))
+
+    def _choices(self, answer: Mapping[str, Any]) -> None:
+        """What Groq ran while it answered; a stream tells of a tool more than once."""
+        for choice in _objects(answer, "choices"):
+            for part in ("message", "delta"):
+                for tool in _objects(_member(choice, part), "executed_tools"):
+                    self._add(str(tool.get("type")), tool.get("index", len(self._uses)))
 
     def _block(self, block: Mapping[str, Any]) -> None:
         """All code of one answer runs in one container."""

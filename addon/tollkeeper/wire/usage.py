@@ -41,7 +41,7 @@ _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens inp
     server_side_tool_usage_details.file_search_calls server_side_tool_usage_details.mcp_calls
     server_side_tool_usage_details.document_search_calls
     server_tool_use.web_search_requests server_tool_use_details.web_search_requests
-    prompt_time completion_time queue_time total_time
+    prompt_time completion_time queue_time total_time prompt_audio_seconds
     cost cost_in_usd_ticks cost_details.upstream_inference_cost
     cost_details.upstream_inference_prompt_cost cost_details.upstream_inference_completions_cost
     cost_details.upstream_inference_input_cost cost_details.upstream_inference_output_cost
@@ -49,7 +49,8 @@ _OPENAI_KNOWN: Final = words("""prompt_tokens completion_tokens total_tokens inp
 """Sources: the usage types of ``openai`` 3.52; https://api-docs.deepseek.com/api/create-chat-completion
 (``prompt_cache_hit_tokens``); https://console.groq.com/docs/api-reference (times);
 https://openrouter.ai/docs/use-cases/usage-accounting (``cost``);
-https://docs.perplexity.ai/api-reference (``citation_tokens`` …); https://docs.x.ai/docs/api-reference"""
+https://docs.perplexity.ai/api-reference (``citation_tokens`` …); https://docs.x.ai/docs/api-reference;
+https://docs.mistral.ai/capabilities/audio/ (``prompt_audio_seconds``, which are billed beside the tokens)"""
 
 _ADDITIVE_REASONING: Final = "xai"
 """``completion_tokens`` leaves reasoning out; ``total_tokens`` has it.
@@ -152,7 +153,10 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
             part(usage, "prompt_cache_hit_tokens"),
             part(usage, "cached_tokens"),
         ),
-        cache_write_input_tokens=part(usage, "prompt_tokens_details", "cache_write_tokens"),
+        cache_write_input_tokens=max(
+            part(usage, "prompt_tokens_details", "cache_write_tokens"),
+            part(usage, "prompt_tokens_details", "cached_creation_tokens"),
+        ),
         reasoning_output_tokens=reasoning,
         audio_input_tokens=part(usage, "prompt_tokens_details", "audio_tokens"),
         audio_output_tokens=part(usage, "completion_tokens_details", "audio_tokens"),
@@ -164,6 +168,7 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
             part(usage, "server_tool_use_details", "web_search_requests"),
         ),
         unknown=unknown(usage, _OPENAI_KNOWN),
+        audio_milliseconds=part(usage, "prompt_audio_seconds") * 1000,
         provider_cost_nano_usd=provider_cost(usage),
         server_tools=_of_xai(usage),
     )
@@ -227,8 +232,7 @@ _ANTHROPIC_KNOWN: Final = words("""input_tokens output_tokens cache_read_input_t
 def anthropic(usage: Mapping[str, Any]) -> Usage:
     """Usage of a message, where cache reads and writes stand beside ``input_tokens``.
 
-    Compaction and advisors are billed beside the top-level counts and stand in ``iterations``;
-    fetching pages costs nothing but its tokens.
+    Compaction and advisors are billed beside the top-level counts and stand in ``iterations``.
     Source: https://docs.anthropic.com/en/docs/build-with-claude/prompt-caching, …/compaction,
     https://docs.anthropic.com/en/docs/agents-and-tools/tool-use/web-fetch-tool, and the usage types
     of ``anthropic`` 2.11
@@ -246,6 +250,7 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
     known_input = number(usage.get("input_tokens")) is not None
     known_output = number(usage.get("output_tokens")) is not None
     geo = usage.get("inference_geo")
+    pages = part(usage, "server_tool_use", "web_fetch_requests")
     return Usage(
         input_tokens=plain + read + written if known_input else None,
         output_tokens=sum(part(p, "output_tokens") for p in parts) if known_output else None,
@@ -256,6 +261,7 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
         web_searches=part(usage, "server_tool_use", "web_search_requests"),
         unknown=unknown(usage, _ANTHROPIC_KNOWN),
         inference_geo=geo if isinstance(geo, str) else None,
+        server_tools=(("web_fetch", pages),) if pages else (),
     )
 
 
