@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +11,7 @@ import typer
 
 from tollkeeper.core.identity import new_token, token_sha256, valid_name
 from tollkeeper.core.snapshot import AgentRecord, TokenRecord
-from tollkeeper.domain import NANO_PER_USD, Limits, Window
+from tollkeeper.domain import NANO_PER_USD, Account, Limits, Window
 from tollkeeper.errors import UsageError
 from tollkeeper_cli import reports, state
 from tollkeeper_cli.lineage import Tree, indented
@@ -175,20 +175,18 @@ def list_(
     with state.open_ledger() as ledger:
         used, minted = reports.calls_by_agent(ledger), reports.made_by_agents(ledger)
         everybody = ledger.agents()
-    whole, nothing = (
-        Tree.of(everybody),
-        {"calls": 0, "cost_nano_usd": 0, "notional_nano_usd": 0, "last_ns": None},
-    )
+        below = {record.name: _of_others(ledger, record.name, used) for record in everybody}
+    nothing = {"calls": 0, "cost_nano_usd": 0, "notional_nano_usd": 0, "last_ns": None}
     shown = Tree.of(record for record in everybody if all_ or record.state != "deleted")
     rows = []
     for record, depth in shown.whole():
-        own, below = used.get(record.name, nothing), whole.descendants(record.name)
+        own = used.get(record.name, nothing)
         spent = own["cost_nano_usd"]
         rows.append({
             "name": record.name, "state": record.state, "parent": record.parent, "depth": depth,
             "made_by": "agent" if record.name in minted else "operator",
             "limits": limit_words(record.limits), "calls": own["calls"], "spent_nano_usd": spent,
-            "with_children_nano_usd": spent + _spent(used, below),
+            "with_children_nano_usd": spent + below[record.name],
             "notional_nano_usd": own["notional_nano_usd"],
             "last_call_ns": own["last_ns"], "created_ns": record.created_ns,
         })  # fmt: skip
@@ -208,8 +206,10 @@ def list_(
     print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
 
 
-def _spent(used: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> int:
-    return sum(used[name]["cost_nano_usd"] for name in names if name in used)
+def _of_others(ledger: Ledger, name: str, used: Mapping[str, Mapping[str, Any]]) -> int:
+    """What others spent on the agent's account, who were below it when they did."""
+    stands = ledger.balance(Account(f"agent:{name}", Window.TOTAL)).spent_nano_usd
+    return max(stands - (used[name]["booked_nano_usd"] if name in used else 0), 0)
 
 
 def limit_words(limits: Limits) -> list[str]:
@@ -251,6 +251,7 @@ def show(name: Name, json_: Json = False) -> None:
         record = find(ledger, name)
         tokens = [_token_row(token) for token in ledger.tokens(name)]
         by_agent = reports.calls_by_agent(ledger)
+        of_others = _of_others(ledger, name, by_agent)
         whole = Tree.of(ledger.agents())
     used: Mapping[str, Any] = by_agent.get(name, {})
     below = [
@@ -264,7 +265,7 @@ def show(name: Name, json_: Json = False) -> None:
         "children": [child for child, depth in below if depth == 1],
         "created_ns": record.created_ns,
         "calls": used.get("calls", 0), "spent_nano_usd": spent,
-        "with_children_nano_usd": spent + _spent(by_agent, whole.descendants(name)),
+        "with_children_nano_usd": spent + of_others,
         "notional_nano_usd": used.get("notional_nano_usd") or None,
         "last_call_ns": used.get("last_ns"),
     }  # fmt: skip

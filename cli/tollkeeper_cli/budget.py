@@ -99,7 +99,7 @@ def balances_now(
     ledger: Ledger, policy: Policy, at_ns: int, wanted: str | None = None
 ) -> list[Row]:
     """Limit, spent, reserved and left of every account worth showing, or of one subject's."""
-    shares = Shares(ledger, Tree.of(ledger.agents()))
+    shares = Shares(ledger, alone=len(ledger.agents()) < 2)
     limits = limited(ledger, policy, wanted)
     return [_row(ledger, one, at_ns, policy.timezone, shares) for one in limits]
 
@@ -107,22 +107,31 @@ def balances_now(
 class Shares:
     """Whose calls a subject's spending comes from: its own, or those of its children."""
 
-    def __init__(self, ledger: Ledger, tree: Tree) -> None:
-        """Nothing is asked yet."""
-        self.ledger, self.tree = ledger, tree
+    def __init__(self, ledger: Ledger, *, alone: bool) -> None:
+        """Nothing is asked yet.
+
+        Args:
+            alone: There is no second agent, and never was one.
+        """
+        self.ledger, self.alone = ledger, alone
         self._since: dict[int, dict[str, dict[str, Any]]] = {}
         self._by_plans = reports.has_notional(ledger)
 
-    def of_children(self, subject: str, starts_ns: int) -> int:
-        """Nano-USD of an agent's account that its descendants spent."""
-        kind, _, name = subject.partition(":")
-        below = self.tree.descendants(name) if kind == "agent" else []
-        if not below:
+    def of_children(self, account: Account, spent_nano_usd: int) -> int:
+        """Nano-USD of an agent's account that others spent, who were below it when they did.
+
+        The account is asked and not who is whose child today: a name may come back elsewhere.
+        """
+        kind, _, name = account.subject.partition(":")
+        if kind != "agent" or self.alone:
             return 0
-        if starts_ns not in self._since:
-            self._since[starts_ns] = reports.calls_by_agent(self.ledger, since_ns=starts_ns)
-        used = self._since[starts_ns]
-        return sum(used[one]["booked_nano_usd"] for one in below if one in used)
+        if account.starts_ns not in self._since:
+            self._since[account.starts_ns] = reports.calls_by_agent(
+                self.ledger, since_ns=account.starts_ns
+            )
+        own = self._since[account.starts_ns].get(name)
+        # Never below 0, should a call be settled between the two looks.
+        return max(spent_nano_usd - (own["booked_nano_usd"] if own else 0), 0)
 
     def notional(self, account: Account) -> int:
         """Nano-USD of what an account has spent that plans paid for."""
@@ -229,7 +238,7 @@ def _row(ledger: Ledger, one: Limited, at_ns: int, timezone: str, shares: Shares
         "limit_nano_usd": one.limit_nano_usd, "credit_nano_usd": balance.credit_nano_usd,
         "spent_nano_usd": balance.spent_nano_usd, "reserved_nano_usd": balance.reserved_nano_usd,
         "notional_nano_usd": shares.notional(account),
-        "of_children_nano_usd": shares.of_children(one.subject, account.starts_ns),
+        "of_children_nano_usd": shares.of_children(account, balance.spent_nano_usd),
         "left_nano_usd": left, "calls": balance.calls, "resets_ns": account.resets_ns,
         "burn_nano_usd": burn, "empty_in": _empty_in(left, burn, account, at_ns),
         "source": one.source,

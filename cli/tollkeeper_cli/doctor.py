@@ -31,6 +31,7 @@ NOTE: Final = "note"
 WRONG: Final = "wrong"
 _COLOURS: Final = {OK: "32", NOTE: "33", WRONG: "31"}
 _ASK_SECONDS: Final = 5.0
+_LOOK_SECONDS: Final = 20.0
 _TUNNELS_NS: Final = 7 * 86_400 * NS_PER_SECOND
 
 
@@ -185,13 +186,29 @@ def _keys(at: Home, policy: Policy) -> Iterator[Found]:
 def _ledger(at: Home) -> Iterator[Found]:
     from tollkeeper.ledger.books import head
 
+    yield from _spooled(at)
     try:
         with state.open_ledger(at) as ledger:
             end = head(ledger)
+            whole = ledger.look_through(_LOOK_SECONDS)
     except TollkeeperError as e:
         yield Found(WRONG, "ledger", str(e))
         return
-    yield Found(OK, "ledger", f"{end.seq} records; `tollkeeper audit verify` checks them all")
+    looked = "" if whole else f", too many to look through in {_LOOK_SECONDS:.0f} s"
+    yield Found(
+        OK, "ledger", f"{end.seq} records{looked}; `tollkeeper audit verify` checks them all"
+    )
+
+
+def _spooled(at: Home) -> Iterator[Found]:
+    """Records that the ledger could not take; a proxy takes them in as soon as it can be written."""
+    from tollkeeper.ledger.spool import waiting
+
+    if waiting(at.spool):
+        yield Found(
+            NOTE, "spool", f"{waiting(at.spool)} records wait for the ledger",
+            "tollkeeper logs says why it could not be written; mended, the proxy takes them in",
+        )  # fmt: skip
 
 
 def _proxy(at: Home) -> Iterator[Found]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
@@ -18,7 +19,12 @@ from tollkeeper_cli.output import escape, plain, say
 from tollkeeper_cli.spent import Period, Since, Until
 from tollkeeper_cli.units import iso, now_ns
 
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = re.compile(r"(^|;)(?=[\s\"']*[=+\-@＝＋－＠])")
+"""Where a formula would begin: spreadsheets skip spaces, take wide signs for narrow ones, and split at
+semicolons where a comma is the decimal sign."""
+
+_RAW: Final = "data"
+"""A record's own JSON, which its hash is made of; a text that begins with a brace is no formula."""
 
 
 class Format(StrEnum):
@@ -137,7 +143,7 @@ def _json(row: Mapping[str, Any]) -> str:
 
 
 def _cell(key: str, value: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: an apostrophe stands before what begins like one.
+    """A cell that no spreadsheet takes for a formula: an apostrophe stands where one would begin.
 
     Source: https://owasp.org/www-community/attacks/CSV_Injection
     """
@@ -146,6 +152,5 @@ def _cell(key: str, value: Any) -> Any:
     if isinstance(value, list):
         value = " ".join(map(str, value))
     if isinstance(value, str) and not key.endswith("_usd"):
-        shown = escape(value)
-        return f"'{shown}" if shown.startswith(_FORMULA) else shown
+        return escape(value) if key == _RAW else _FORMULA.sub(r"\1'", escape(value))
     return value

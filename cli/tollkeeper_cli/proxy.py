@@ -204,6 +204,8 @@ def _reachable(address: str) -> bool:
 
 
 def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
+    from tollkeeper.ledger.spool import waiting
+
     with state.open_ledger(at) as ledger:
         loaded = records.policy_in_force(ledger) if up else None
         facts: dict[str, Any] = {}
@@ -211,6 +213,8 @@ def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
             facts = {"digest": str(loaded.get("digest"))[:12], "mode": loaded.get("mode")}
             if loaded.get("problem"):
                 facts["newest edit not in force"] = loaded["problem"]
+        if waiting(at.spool):
+            facts["records that wait for the ledger"] = waiting(at.spool)
         return facts | {
             "open_approvals": len(ledger.approvals()),
             "spent_today_nano_usd": reports.spent_since(ledger, reports.start_of_day(at, now_ns())),

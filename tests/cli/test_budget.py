@@ -153,6 +153,33 @@ def test_spending_of_children_is_rolled_up_and_told_apart(cli: Cli, books: Books
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("parent", [["--parent", "zeus"], []], ids=["another parent", "none"])
+def test_what_a_child_spent_stays_with_who_was_above_it_then(
+    cli: Cli, books: Books, parent: list[str]
+) -> None:
+    cli("agent", "create", "zeus")
+    cli("agent", "create", "bee", "--parent", "atlas")
+    books.call(agent="bee")
+    assert cli("agent", "delete", "bee").code == 0
+    assert cli("agent", "create", "bee", *parent).code == 0
+    books.call(agent="bee")
+    books.call(agent="bee")
+
+    rows = balances(cli, "atlas") | balances(cli, "zeus") | balances(cli, "bee")
+    listed = {row["name"]: row for row in cli("agent", "list", "--json").data}
+
+    of_zeus = "0.0065" if parent else "0.00"
+    assert rows["atlas", "total"]["of_children_usd"] == "0.00325"
+    assert rows["zeus", "day"]["of_children_usd"] == of_zeus
+    assert {row["of_children_usd"] for key, row in rows.items() if key[0] == "bee"} == {"0.00"}
+    assert [listed[name]["with_children_usd"] for name in ("atlas", "zeus", "bee")] == [
+        "0.00325", of_zeus, "0.00975",
+    ]  # fmt: skip
+    for name in ("atlas", "zeus", "bee"):
+        shown = cli("agent", "show", name, "--json").data
+        assert shown["with_children_usd"] == listed[name]["with_children_usd"]
+
+
 def test_without_children_nothing_is_said_of_them(cli: Cli, books: Books) -> None:
     books.call()
 

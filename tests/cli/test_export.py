@@ -83,7 +83,8 @@ def test_a_negative_amount_stays_a_number_in_a_spreadsheet(cli: Cli, books: Book
 
 
 @pytest.mark.parametrize(
-    "text", ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x")']
+    "text",
+    ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", '=HYPERLINK("x")', " =1", "＝1", ";=1"],
 )
 def test_no_cell_is_taken_for_a_formula(text: str) -> None:
     file = io.StringIO(newline="")
@@ -91,7 +92,7 @@ def test_no_cell_is_taken_for_a_formula(text: str) -> None:
     write(iter([{"model": text, "codes": [text]}]), ["model", "codes"], Format.CSV, file)
 
     [row] = table(file.getvalue())
-    assert all(cell.startswith(("'", "\\")) for cell in row.values())
+    assert all(cell.startswith(("'", "\\", ";'")) for cell in row.values())
 
 
 def test_a_period_is_one_of_admissions(cli: Cli, books: Books) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
+from http.client import HTTPResponse
 from typing import Any
 
 import pytest
 
 from e2e import world as worlds
-from e2e.tunnel import CHAT, ask, records, request
-from e2e.world import World, statuses
+from e2e.tunnel import CHAT, ask, credentials, dial, records, request
+from e2e.world import Proxy, World, statuses
+from tollkeeper.core.delegation import MOST_A_MINUTE, MOST_GENERATIONS
 
 BROKEN = [
     "import tollkeeper.wire.route as m; m.parse = broken",
@@ -95,3 +99,79 @@ def test_own_key_of_an_agent_that_must_use_the_injected_one_stays_here(world: Wo
     assert said.status in (403, 503)
     assert world.lab.calls() == []
     assert world.books()["spent"] == 0
+
+
+# ------------------------------------------------------------------ children
+
+
+def delegate(
+    world: World, proxy: Proxy, wish: dict[str, Any], agent: str = "atlas"
+) -> tuple[int, dict[str, Any]]:
+    """Ask the proxy for a child, in plain HTTP as a small client would; status and answer."""
+    body = json.dumps(wish).encode()
+    with dial(proxy) as opened:
+        opened.sendall(
+            b"POST http://tollkeeper.local/delegate HTTP/1.1\r\nHost: tollkeeper.local\r\n"
+            + credentials(world, agent)
+            + b"Connection: close\r\nContent-Length: %d\r\n\r\n" % len(body)
+            + body
+        )
+        answer = HTTPResponse(opened, method="POST")
+        answer.begin()
+        return answer.status, json.loads(answer.read())
+
+
+def test_children_are_few_and_their_lineages_short(world: World) -> None:
+    world.agent("a")
+    proxy = world.proxy()
+    parent = "a"
+    for _ in range(MOST_GENERATIONS - 1):
+        status, child = delegate(world, proxy, {"name": "k"}, parent)
+        assert status == 201, child
+        parent = child["agent"]
+        world.tokens[parent] = child["token"]
+
+    deeper = delegate(world, proxy, {"name": "k"}, parent)
+    seen = Counter(delegate(world, proxy, {}, "a")[0] for _ in range(MOST_A_MINUTE))
+
+    assert deeper[0] == 403
+    assert f"at most {MOST_GENERATIONS} agents deep" in deeper[1]["error"]["message"]
+    assert ask(world, request(), agent=parent).status == 200
+    assert seen == {201: MOST_A_MINUTE - MOST_GENERATIONS + 1, 429: MOST_GENERATIONS - 1}
+    proxy.stop()
+    counted: Counter[str] = Counter()
+    for one in records(world, "turned_away"):
+        counted.update(one)
+    assert counted["delegation rate_limited"] == MOST_GENERATIONS - 1
+    assert len(records(world, "delegated")) == MOST_A_MINUTE
+
+
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"budget_usd": {"total": 1000}},
+        {"rpm": 1000},
+        {"models": ["gpt-4o-mini", "gpt-4o"]},
+        {"scope": "full"},
+        {"ttl": "24h"},
+    ],
+)
+def test_no_wish_makes_a_child_freer_than_its_parent(world: World, wish: dict[str, Any]) -> None:
+    limits = {"models": ["gpt-4o-mini"], "budget_usd": {"total": 0.0001}, "rpm": 1}
+    world.policy({"agents": {"atlas": limits}})
+    world.agent()
+    proxy = world.proxy()
+    status, child = delegate(world, proxy, wish)
+    assert status == 201
+    world.tokens["child"] = child["token"]
+    name = child["agent"]
+    world.tokens[name] = child["token"]
+
+    other = ask(world, request(CHAT | {"model": "gpt-4o"}), agent=name)
+    dear = ask(world, request(CHAT | {"max_tokens": 10_000}), agent=name)
+    first = ask(world, request(), agent=name)
+    second = ask(world, request(), agent="atlas")
+
+    assert [one.status for one in (other, dear, first, second)] == [403, 402, 200, 429]
+    assert len(world.lab.calls()) == 1
+    assert len([one for one in records(world, "refused") if one.get("reasons")]) == 3

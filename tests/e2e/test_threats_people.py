@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,11 +23,13 @@ HOLD = {
 }
 
 
-def tollkeeper(world: World, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """The command line, as the operator runs it."""
+def tollkeeper(
+    world: World, *arguments: str, inside: Sequence[str] = ()
+) -> subprocess.CompletedProcess[bytes]:
+    """The command line, as the operator runs it; ``inside`` is a command that runs it."""
     code = "import sys; from tollkeeper_cli.main import main; sys.exit(main())"
     return subprocess.run(
-        [sys.executable, "-c", code, *arguments],
+        [*inside, sys.executable, "-c", code, *arguments],
         env=os.environ | {"TOLLKEEPER_HOME": str(world.home.root)},
         capture_output=True,
         timeout=60,

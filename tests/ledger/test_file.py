@@ -243,3 +243,27 @@ def test_ledger_that_was_closed_is_an_error_not_a_crash(opener: Opener) -> None:
 
     with pytest.raises(LedgerError):
         ledger.record("note", "owner", {}, T0)
+
+
+def test_damage_that_was_met_once_ends_all_writing(ledger: SqliteLedger, tmp_path: Path) -> None:
+    """What is in memory looks right for as long as it stays there."""
+    ledger.checkpoint()
+    path = tmp_path / "tollkeeper.db"
+    assert ledger.look_through(60) is True
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(os.urandom(path.stat().st_size - 4096))
+
+    with pytest.raises(LedgerError, match="put a copy in its place"):
+        ledger.look_through(60)
+    with pytest.raises(LedgerError, match="is damaged"):
+        ledger.record("note", "owner", {}, T0)
+
+
+def test_look_that_takes_too_long_is_broken_off(ledger: SqliteLedger) -> None:
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO spooled VALUES (?, ?)", [(str(n), n) for n in range(50_000)]
+        )
+
+    assert ledger.look_through(0) is False

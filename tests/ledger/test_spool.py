@@ -13,7 +13,7 @@ from ledger.scripted import ATLAS, PRINCIPAL, T0, ScriptedCase, measured
 from tollkeeper.domain import Balance, Billing
 from tollkeeper.errors import LedgerBusy, LedgerError
 from tollkeeper.ledger import spool
-from tollkeeper.ledger.spool import FILE_NAME, append, take_in
+from tollkeeper.ledger.spool import FILE_NAME, append, take_in, waiting
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 NOTE = {"kind": "refused", "actor": "atlas", "data": {"code": "policy_unavailable"}}
@@ -28,8 +28,10 @@ def test_record_is_taken_in_once_with_its_own_time(ledger: SqliteLedger, folder:
     append(folder, NOTE, T0 + 5)
     append(folder, NOTE, T0 + 6)
 
+    assert waiting(folder) == 2
     assert take_in(ledger, folder) == 2
     assert take_in(ledger, folder) == 0
+    assert waiting(folder) == 0
 
     taken = ledger.audit()[-2:]
     assert [row["at_ns"] for row in taken] == [T0 + 5, T0 + 6]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Optional
@@ -136,7 +137,7 @@ def test_dangerous_options_are_refused_by_the_beginning_of_their_name(house: Hou
 
 
 def test_option_that_is_left_keeps_the_value_it_had_when_the_proxy_started(house: House) -> None:
-    locks = Locks(leave=("scripts",))
+    locks = Locks(Counter(), leave=("scripts",))
 
     assert "scripts" not in locks.locked
     assert LOCKED["scripts"] == []

@@ -54,6 +54,22 @@ def test_one_that_fails_fails_alone(house: House) -> None:
     assert {"a", "c"} <= set(actors(house))
 
 
+def test_one_that_wants_to_be_alone_is_committed_before_it_ends(house: House) -> None:
+    seen: list[list[str]] = []
+
+    def work() -> None:
+        noted(house, "first")()
+        seen.append(actors(house))
+
+    async def story() -> None:
+        write = house.station.writer.write
+        await asyncio.gather(write(noted(house, "beside")), write(work, alone=True))
+
+    run(story())
+
+    assert seen == [["beside", "first"]]
+
+
 def test_one_that_gives_up_waiting_is_not_written_any_more(house: House) -> None:
     async def story() -> None:
         write = house.station.writer.write

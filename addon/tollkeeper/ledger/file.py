@@ -26,6 +26,8 @@ _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 _LOG_PAGES = 5_000
 _MOST_LOG_PAGES = 20_000  # 80 MB
 
+_DAMAGED = "{} is damaged or no ledger ({}): stop the proxy and put a copy in its place."
+
 _MOST_KNOWN = 4096  # callers and calls in flight: a few megabytes
 
 
@@ -56,6 +58,7 @@ class SqliteFile:
         self.path = path
         self._lock = threading.RLock()
         self._grouping = False
+        self._damage: LedgerError | None = None
         self._known_version = -1
         self._reader: sqlite3.Connection | None = None
         with self._translated():
@@ -162,7 +165,12 @@ class SqliteFile:
                 self._grouping = False
 
     def _demand_in_place(self) -> None:
-        """Two processes that write two files of the same name would keep two sets of books."""
+        """Two processes that write two files of the same name would keep two sets of books.
+
+        And what is known to be damaged takes nothing more, though what is in memory still looks right.
+        """
+        if self._damage is not None:
+            raise LedgerError(str(self._damage))
         try:
             stat = os.stat(self._path)
         except FileNotFoundError:
@@ -187,7 +195,10 @@ class SqliteFile:
         try:
             yield
         except sqlite3.Error as e:
-            raise _ledger_error(e, self.path) from e
+            error = _ledger_error(e, self.path)
+            if _is_damage(e):
+                self._damage = error
+            raise error from e
         except OSError as e:
             raise LedgerError(f"{self.path} cannot be opened: {e.strerror or e}.") from e
 
@@ -212,6 +223,28 @@ class SqliteFile:
                     own.execute("PRAGMA wal_checkpoint(FULL)")
             finally:
                 own.close()
+
+    def look_through(self, seconds: float) -> bool:
+        """Read the whole file, for whoever looks for damage; False when the time was too short.
+
+        Raises:
+            LedgerError: When it is damaged.
+        """
+        ends = time.monotonic() + seconds
+        with self._translated():
+            own = sqlite3.connect(self.path, timeout=_OPENING_SECONDS, isolation_level=None)
+            own.set_progress_handler(lambda: time.monotonic() > ends, 100_000)
+            try:
+                (found,) = own.execute("PRAGMA quick_check(1)").fetchone()
+            except sqlite3.OperationalError as e:
+                if e.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+                    return False
+                raise
+            finally:
+                own.close()
+        if found != "ok":
+            raise LedgerError(_DAMAGED.format(self.path, " ".join(found.split())))
+        return True
 
     def _data_version(self) -> int:
         (version,) = self._connection.execute("PRAGMA data_version").fetchone()
@@ -272,15 +305,24 @@ def _is_busy(error: sqlite3.Error) -> bool:
     return code & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
+def _is_damage(error: sqlite3.Error) -> bool:
+    code: int = getattr(error, "sqlite_errorcode", 0)
+    return code & 0xFF in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT)
+
+
 def _ledger_error(error: sqlite3.Error, path: Path) -> LedgerError:
     if _is_busy(error):
         return LedgerBusy(f"{path} is being written by another process: try again.")
+    if _is_damage(error):
+        return LedgerError(_DAMAGED.format(path, error))
     code: int = getattr(error, "sqlite_errorcode", 0)
+    if code == sqlite3.SQLITE_IOERR_WRITE:  # a limit of the process or of the user, not of the disk
+        return LedgerError(
+            f"{path} may not grow any more ({error}): raise its limits, or make room."
+        )
     match code & 0xFF:
         case sqlite3.SQLITE_FULL:
             return LedgerError(f"No space is left for {path}.")
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return LedgerError(f"{path} is damaged or no ledger ({error}): restore it from a copy.")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return LedgerError(f"{path} cannot be opened for writing ({error}).")
         case _:

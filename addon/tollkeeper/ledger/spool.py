@@ -61,8 +61,9 @@ def append(folder: Path, record: Mapping[str, Any], now_ns: int) -> None:
 def take_in(ledger: Ledger, folder: Path) -> int:
     """Write what was kept into the ledger and empty the file. How many lines were new.
 
-    Nothing is lost when it breaks off: the next time goes over the same lines. A line that cannot
-    be read, or that the ledger will not have, is recorded by its SHA-256 and length.
+    Nothing is lost when it breaks off: the next time goes over the same lines. That needs each line's
+    own commit, so it may not run within ``group``. A line that cannot be read, or that the ledger
+    will not have, is recorded by its SHA-256 and length.
 
     Raises:
         LedgerBusy: When another process holds the write lock.
@@ -82,6 +83,15 @@ def take_in(ledger: Ledger, folder: Path) -> int:
             return taken
     except OSError as e:
         raise LedgerError(f"The spool in {folder} cannot be read: {e.strerror or e}.") from e
+
+
+def waiting(folder: Path) -> int:
+    """How many records wait there."""
+    try:
+        with (folder / FILE_NAME).open("rb") as file:
+            return sum(1 for line in file if line.strip())
+    except FileNotFoundError:
+        return 0
 
 
 @contextmanager

@@ -89,9 +89,13 @@ class Housekeeping:
         station.written_ns = station.now_ns()
 
     async def recover(self) -> None:
-        """Take in the spool, then book what dead processes left and the spool did not settle."""
+        """Take in the spool, then book what dead processes left and the spool did not settle.
+
+        The spool is emptied once its records are committed, so it shares no transaction: a full disk
+        is met by the commit.
+        """
         station = self.station
-        taken = await station.write(lambda: take_in(station.ledger, station.spool))
+        taken = await station.write(lambda: take_in(station.ledger, station.spool), alone=True)
         if taken:
             log.warning("%d records were taken in from the spool", taken)
         found = await station.write(lambda: station.ledger.recover(is_alive, station.now_ns()))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from mitmproxy import ctx, exceptions
+
+from tollkeeper.proxy.quick import QuickOptions
 
 LOCKED: Mapping[str, Any] = {
     "ssl_insecure": False,  # upstream certificates are verified
@@ -50,20 +53,60 @@ DANGEROUS_PREFIXES = ("emudhra",)
 """mitmproxy 12.3 options that mint from a CA whose private key is public."""
 
 
-class Locks:
-    """Refuses every change of a locked option; mitmproxy then rolls the change back."""
+REFUSED = "change of a locked option"
+"""As which refused changes are counted."""
 
-    def __init__(self, *, leave: Collection[str] = ()) -> None:
+
+class LockedOptions(QuickOptions):
+    """Options that refuse a change before it is made.
+
+    mitmproxy makes a change, tells everybody, and takes it back when somebody objects. By then listeners
+    were closed and others opened, and the taking back draws a new token for mitmweb.
+    """
+
+    locks: Locks | None = None
+
+    def update_known(self, **kwargs: Any) -> dict[str, Any]:
+        """Set the options that there are; the others are returned.
+
+        Raises:
+            OptionsError: Some may not be changed; then none is.
+        """
+        if self.locks is not None:
+            self.locks.before(kwargs)
+        unknown: dict[str, Any] = super().update_known(**kwargs)  # type: ignore[no-untyped-call]  # mitmproxy's is untyped
+        return unknown
+
+
+class Locks:
+    """Refuses every change of a locked option; mitmproxy's own options then roll the change back."""
+
+    def __init__(self, turned_away: Counter[str], *, leave: Collection[str] = ()) -> None:
         """Nothing is pinned until the proxy runs.
 
         Args:
+            turned_away: Where changes are counted that are refused while it runs.
             leave: Locked options that keep the value which they have then, whatever it is.
         """
+        self.turned_away = turned_away
         self.locked = {name: value for name, value in LOCKED.items() if name not in leave}
         self.pinned: dict[str, Any] = {}
 
     def configure(self, updated: set[str]) -> None:
         """Check what was changed.
+
+        Raises:
+            OptionsError: With the option's name and the only value it may have.
+        """
+        try:
+            self.check(updated)
+        except exceptions.OptionsError:
+            if self.pinned:
+                self.turned_away[REFUSED] += 1
+            raise
+
+    def check(self, updated: set[str]) -> None:
+        """Find the first option that has a value which it may not have.
 
         Raises:
             OptionsError: With the option's name and the only value it may have.
@@ -77,9 +120,22 @@ class Locks:
             if name in self.locked and value != self.locked[name]:
                 raise exceptions.OptionsError(f"Tollkeeper keeps {name} at {self.locked[name]!r}.")
             if name in self.pinned and value != self.pinned[name]:
-                raise exceptions.OptionsError(
-                    f"Tollkeeper keeps {name} at {self.pinned[name]!r} while it runs."
-                )
+                raise exceptions.OptionsError(self.kept(name))
+
+    def before(self, wanted: Mapping[str, Any]) -> None:
+        """Refuse a change while the proxy runs.
+
+        Raises:
+            OptionsError: With the first option's name and its value.
+        """
+        for name, value in wanted.items():
+            if name in self.pinned and value != self.pinned[name]:
+                self.turned_away[REFUSED] += 1
+                raise exceptions.OptionsError(self.kept(name))
+
+    def kept(self, name: str) -> str:
+        """What whoever wanted to change a pinned option is told."""
+        return f"Tollkeeper keeps {name} at {self.pinned[name]!r} while it runs."
 
     def running(self) -> None:
         """From now on options stay as they are, except for those that only show things."""
@@ -88,3 +144,5 @@ class Locks:
             for name in ctx.options.keys()  # noqa: SIM118 - mitmproxy's options are no mapping
             if not name.startswith(DISPLAY)
         }
+        if isinstance(ctx.options, LockedOptions):
+            vars(ctx.options)["locks"] = self

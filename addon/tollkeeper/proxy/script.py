@@ -35,4 +35,5 @@ class Settings:
 
 
 # ``scripts`` is how we got here: it keeps the value that the command line gave it.
-addons = [Settings(), *our_addons(STATION, Locks(leave=("scripts",))), Trust(STATION)]
+LOCKS = Locks(STATION.turned_away, leave=("scripts",))
+addons = [Settings(), *our_addons(STATION, LOCKS), Trust(STATION)]

@@ -39,13 +39,13 @@ from tollkeeper.proxy.dispatch import CachedDispatch
 from tollkeeper.proxy.doorkeeper import Doorkeeper
 from tollkeeper.proxy.enforcer import Enforcer
 from tollkeeper.proxy.housekeeping import Housekeeping
-from tollkeeper.proxy.locks import LOCKED, Locks
+from tollkeeper.proxy.locks import LOCKED, LockedOptions, Locks
 from tollkeeper.proxy.outgoing import Outgoing
 from tollkeeper.proxy.policy_file import PolicyFile
 from tollkeeper.proxy.process_file import ProcessFile
 from tollkeeper.proxy.processes import owner_name
 from tollkeeper.proxy.pruning import Pruning
-from tollkeeper.proxy.quick import QuickOptions, skip_debug_checks
+from tollkeeper.proxy.quick import skip_debug_checks
 from tollkeeper.proxy.serving import Announcer, Listening, Serving
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
@@ -153,7 +153,7 @@ def our_addons(
     upstream = Upstream(station, outgoing.dress)
     enforcer = Enforcer(station, doorkeeper, outgoing, room)
     return [
-        locks or Locks(),
+        locks or Locks(station.turned_away),
         connections,
         doorkeeper,
         Tunnels(station, upstream.dress),
@@ -168,7 +168,7 @@ def make_options(station: Station, listen: Sequence[Address]) -> options.Options
     """mitmproxy's options as a governed proxy needs them."""
     policy = station.policy_file.policy
     mode = f"upstream:{station.upstream_proxy}" if station.upstream_proxy else "regular"
-    return QuickOptions(
+    return LockedOptions(
         listen_host=listen[0].host,
         listen_port=listen[0].port,
         confdir=str(station.home.ca),

@@ -81,12 +81,15 @@ class Station:
         """The wall clock, in one place."""
         return time.time_ns()
 
-    async def write[T](self, work: Callable[[], T]) -> T:
+    async def write[T](self, work: Callable[[], T], *, alone: bool = False) -> T:
         """Run one ledger verb; what other flows want to write at this moment shares its transaction.
 
         The event loop is never blocked on another process, and the answer comes after the commit.
 
+        Args:
+            alone: It shares none.
+
         Raises:
             LedgerError: When the ledger stayed locked for ``writer.PATIENCE_NS`` or is broken.
         """
-        return await self.writer.write(work)
+        return await self.writer.write(work, alone=alone)

@@ -34,10 +34,12 @@ class Groups(Protocol):
 class Wish:
     """One verb that somebody waits for."""
 
-    __slots__ = ("answer", "since_ns", "work")
+    __slots__ = ("alone", "answer", "since_ns", "work")
 
-    def __init__(self, work: Callable[[], Any], answer: asyncio.Future[Any]) -> None:
-        self.work, self.answer = work, answer
+    def __init__(
+        self, work: Callable[[], Any], answer: asyncio.Future[Any], *, alone: bool
+    ) -> None:
+        self.work, self.answer, self.alone = work, answer, alone
         self.since_ns = time.monotonic_ns()
 
 
@@ -51,10 +53,14 @@ class Writer:
         self.pause = FIRST_PAUSE_SECONDS
         self.called = False
 
-    async def write[T](self, work: Callable[[], T]) -> T:
-        """Run ``work`` inside the next group; its result after the commit, or what it raised."""
+    async def write[T](self, work: Callable[[], T], *, alone: bool = False) -> T:
+        """Run ``work`` inside the next group; its result after the commit, or what it raised.
+
+        Args:
+            alone: Its transactions are its own, because what it does besides has to come after them.
+        """
         loop = asyncio.get_running_loop()
-        wish = Wish(work, loop.create_future())
+        wish = Wish(work, loop.create_future(), alone=alone)
         self.wishes.append(wish)
         if not self.called:
             self.called = True
@@ -73,7 +79,8 @@ class Writer:
         wishes = [wish for wish in self.wishes[:LARGEST_GROUP] if not wish.answer.done()]
         self.wishes = self.wishes[LARGEST_GROUP:]
         try:
-            if len(wishes) == 1 or not self.together(wishes):
+            apart = len(wishes) == 1 or any(wish.alone for wish in wishes)
+            if apart or not self.together(wishes):
                 self.each_alone(wishes)
         except LedgerBusy as busy:
             self.put_off([wish for wish in wishes if not wish.answer.done()], busy)
