@@ -26,7 +26,11 @@ MODELS = [
     for provider in catalogue_providers
     for model in provider.models
     if provider.find_model(model.id) is model and BOOK.sheet(provider.id, model.id, NOW)
+    if facts.billed_as(provider.id, model.id) == model.id
+    if facts.published_rates(provider.id, model.id) is None
 ]
+"""Models with the catalogue's price."""
+
 
 
 def has_media_price(provider: str, model: str) -> bool:
@@ -105,6 +109,11 @@ def has_output_price(provider: str, model: str, now_ns: int) -> bool:
     return info[1].get_prices(moment).output_mtok is not None
 
 
+def in_beijing(now_ns: int) -> datetime:
+    """The catalogue does not know that DeepSeek's weekends have no peak hours."""
+    return datetime.fromtimestamp(now_ns // SECOND, UTC) + timedelta(hours=8)
+
+
 @settings(max_examples=600, deadline=None)
 @given(
     st.sampled_from(MODELS) | st.sampled_from(MEDIA_MODELS),
@@ -127,7 +136,9 @@ def test_cost_equals_the_catalogues_own_rounded_up(
 
     cost = replace(sheet, fees={}).cost_nano_usd(usage)
 
-    if not has_output_price(provider, model, now_ns) and usage.output_tokens:
+    if provider == "deepseek" and in_beijing(now_ns).weekday() >= 5:
+        assert exact / 2 <= cost <= exact + 1
+    elif not has_output_price(provider, model, now_ns) and usage.output_tokens:
         assert cost >= exact
     elif exact == 0 or _has_nine_decimals(provider, model):
         assert cost == int(exact.to_integral_value(ROUND_CEILING))

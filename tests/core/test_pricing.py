@@ -183,6 +183,7 @@ def test_a_published_price_comes_before_the_catalogues_and_after_the_owners() ->
     assert ours is not None
     assert owners is not None
     assert ours.source.startswith("https://")
+    assert ours.missing(Usage(9, 0, audio_input_tokens=1)) == ("audio_input",)
     assert ours.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 295_000_000
     assert owners.cost_nano_usd(Usage(1_000_000, 0, image_input_tokens=500_000)) == 7
 

@@ -81,7 +81,9 @@ _BASES: Final = frozenset(
 )
 """An entry without any of these has no price."""
 
-_MEDIA: Final = ("audio_input", "audio_output", "image_output")
+MEDIA: Final = ("audio_input", "audio_output", "image_output")
+"""Kinds of token whose price is never taken to be that of text."""
+
 _ONE_PRICE: Final = frozenset({"google"})
 """Makers whose own price pages name a kind of media wherever it is not billed as text.
 
@@ -154,7 +156,7 @@ class Entry:
         if stored.get("input_mtok") is None:
             covered |= {kind for unit, kind in _BY_UNIT.items() if stored.get(_KEYS[unit])}
         return frozenset(
-            kind for kind in _MEDIA if kind not in covered and stored.get(_KEYS[kind]) is None
+            kind for kind in MEDIA if kind not in covered and stored.get(_KEYS[kind]) is None
         )
 
     def _tariff(self, quarter: int) -> Tariff | None:

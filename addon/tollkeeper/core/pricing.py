@@ -80,7 +80,10 @@ def _compile(
     published = facts.published_rates(provider.name, priced)
     if published is not None:
         rates, page = published
-        return PriceSheet(page, window, most, owners_tariff(rates), asked_tier=asked, fees=fees)
+        unpriced = frozenset(catalogue.MEDIA) - rates.keys()
+        return PriceSheet(
+            page, window, most, owners_tariff(rates), asked_tier=asked, fees=fees, unpriced=unpriced
+        )
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
         return _by_units(provider, model, asked)
