@@ -7,6 +7,7 @@ from collections import Counter
 from mitmproxy import connection, ctx, tls
 from mitmproxy.proxy.server import ConnectionIO
 
+from tollkeeper import facts
 from tollkeeper.proxy.doorkeeper import Doorkeeper, other_host
 from tollkeeper.proxy.station import Caller, Station
 
@@ -103,6 +104,8 @@ class Connections:
         """Whether the policy in force would not open this tunnel, or not in this way."""
         assert caller.target is not None
         (name, port), file = caller.target, self.station.policy_file
+        if facts.is_house(name):
+            return False
         if file.provider_of(name) is not None or port not in file.policy.other_hosts.ports:
             return True
         wanted = {"tunnel": False, "inspect": True}.get(other_host(file.policy, name))

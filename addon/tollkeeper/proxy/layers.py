@@ -17,6 +17,7 @@ import hashlib
 import inspect
 import time
 from collections.abc import Callable
+from copy import copy
 from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -68,6 +69,24 @@ def when_client_leaves(flow: http.HTTPFlow, wake: Callable[[], None]) -> None:
         stream._paused_event_queue = WatchedQueue(stream._paused_event_queue, wake)
 
 
+def framed(request: http.Request) -> http.Request:
+    """The request with the length of its body, and nothing behind that.
+
+    HTTP/2 needs no length, and mitmproxy adds none on the way to HTTP/1.1, where such a body would be
+    the provider's next request. Trailers, which nobody judged, would end the connection.
+    """
+    fields = request.headers.fields
+    told = any(name.lower() in (b"content-length", b"transfer-encoding") for name, _ in fields)
+    length = str(len(request.data.content or b"")).encode()
+    if (told or length == b"0") and request.trailers is None:
+        return request
+    made = copy(request)
+    made.data = copy(request.data)
+    made.data.trailers = None
+    made.data.headers = http.Headers(fields if told else (*fields, (b"content-length", length)))
+    return made
+
+
 class GovernedStream(mitm_http.HttpStream):
     """One request and its answer.
 
@@ -101,7 +120,7 @@ class GovernedStream(mitm_http.HttpStream):
         ready = yield from super().make_server_connection()
         if ready:
             self.undressed = self.flow.request
-            self.flow.request = type(self).dress(self.flow, self.flow.request)
+            self.flow.request = framed(type(self).dress(self.flow, self.flow.request))
         return ready
 
     def state_consume_request_body(self, event: events.Event) -> layer.CommandGenerator[None]:
