@@ -64,7 +64,8 @@ class Dialect(StrEnum):
     COHERE = "cohere"
     OLLAMA = "ollama"
     BEDROCK_CONVERSE = "bedrock_converse"
-    BEDROCK_INVOKE = "bedrock_invoke"
+    BEDROCK_INVOKE = "bedrock_invoke"  # with a body of Claude's
+    BEDROCK_NATIVE = "bedrock_native"  # with one of another maker's
 
 
 class Billing(StrEnum):

@@ -16,7 +16,7 @@ from tollkeeper.errors import WireError
 from tollkeeper.proxy.holding import fits_begun_stream, in_events, kept_waiting
 from tollkeeper.proxy.layers import STREAMS, GovernedStream
 
-AMAZONS = {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE}
+AMAZONS = {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE}
 STREAM = {
     "model": "gpt-4o-mini",
     "max_tokens": 10,

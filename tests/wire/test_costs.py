@@ -17,7 +17,7 @@ from tollkeeper.core.pricing import PriceBook
 from tollkeeper.core.sheet import PriceSheet
 from tollkeeper.domain import NANO_PER_USD, Call, Mode, Policy, Usage
 from tollkeeper.wire import route
-from wire.test_samples import SAMPLES, answer_of, call_of, cases
+from wire.test_samples import SAMPLES, answer_of, call_of, cases, told
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOW = int(AT.timestamp()) * NANO_PER_USD
@@ -34,6 +34,10 @@ DIFFERENT = {
     "openai_responses-served": "searches and containers stand in the output and are not extracted",
 }
 """Samples whose cost by genai-prices' own extraction is not ours, and why; ours is the price page's."""
+UNREAD = {
+    "bedrock_native": "the counts stand in headers, in event streams and in makers' own members"
+}
+"""Dialects whose answers genai-prices does not extract as they come, and why."""
 
 
 def published() -> dict[str, dict[str, Any]]:
@@ -52,7 +56,7 @@ def read(folder: Path, case: dict[str, Any]) -> tuple[Call, Usage, PriceSheet]:
     """A sample's call, the usage of its answer, and the sheet that prices them."""
     call = call_of(folder, case)
     data, content_type = answer_of(folder, case)
-    meter = route.meter(call, content_type, take_out_usage=False)
+    meter = route.meter(call, content_type, take_out_usage=False, headers=told(case))
     meter.feed(data)
     meter.finish()
     assert meter.usage is not None
@@ -87,7 +91,7 @@ def test_cost_equals_the_catalogues_own_extraction_and_price_or_says_why_not(
     call, usage, sheet = read(folder, case)
     theirs = extracted_cost(folder, case, call)
 
-    if name in DIFFERENT:
+    if name in DIFFERENT or folder.name in UNREAD:
         assert theirs != sheet.cost_nano_usd(usage, call)
     else:
         assert theirs == sheet.cost_nano_usd(usage, call)
@@ -96,6 +100,8 @@ def test_cost_equals_the_catalogues_own_extraction_and_price_or_says_why_not(
 def extracted_cost(folder: Path, case: dict[str, Any], call: Call) -> Decimal | None:
     """What genai-prices makes of the same answer by itself; None when it finds no usage."""
     data, content_type = answer_of(folder, case)
+    if content_type.endswith("eventstream"):
+        return None
     answer = json.loads(data) if content_type.startswith("application/json") else last(data)
     answers = answer if isinstance(answer, list) else [answer]
     provider = facts.providers()[call.provider].catalogue

@@ -11,7 +11,7 @@ from tollkeeper.wire import refusal as refusals
 from tollkeeper.wire.event_stream import EventStreamSplitter, payload_of
 from tollkeeper.wire.refusal import Refusal, error_event, refusal, status_of
 
-AMAZONS = (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE)
+AMAZONS = (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE)
 SENTENCE = "agents.atlas allows no o3; ask for gpt-4o."
 
 
@@ -111,7 +111,7 @@ def test_every_refusal_is_json_with_its_id_and_sentence(dialect, code, status) -
             assert body["message"] == SENTENCE
         case Dialect.OLLAMA:
             assert body["error"] == SENTENCE
-        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+        case _ if dialect in AMAZONS:
             assert body["message"] == SENTENCE
         case _:
             assert body["error"]["message"] == SENTENCE

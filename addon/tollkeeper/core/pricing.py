@@ -78,7 +78,7 @@ def _compile(
         return PriceSheet(source, window, most, now, coming, asked, any_tier=True, fees=fees)
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
-        return _by_units(provider, model, asked)
+        return _by_units(provider, model, asked, most)
     percent = facts.region_percent(provider.name, model)
     now, *later = (_as_billed(tariff, fees.get("request", 0), percent) for tariff in tariffs)
     coming = tuple(one for one in later if one != now)
@@ -125,13 +125,23 @@ def _as_billed(tariff: Tariff, request_fee: int, percent: int) -> Tariff:
     }
 
 
-def _by_units(provider: Provider, model: str, service_tier: str | None) -> PriceSheet | None:
-    """A sheet of other measures than tokens, which the catalogue lacks, or None."""
+def _by_units(
+    provider: Provider, model: str, service_tier: str | None, most: int | None
+) -> PriceSheet | None:
+    """A sheet of what the catalogue lacks, most of it by other measures than tokens, or None.
+
+    Where an image's size or quality changes its price, they are its tier: what a call asks for is
+    billed by that or by the cheapest, ``STANDARD``, whichever is dearer.
+    """
     found = facts.unit_rates(provider.name, model)
     if found is None:
         return None
-    rates = owners_rates({"input": 0, "output": 0, **found[0]})
-    return PriceSheet(found[1], None, None, {STANDARD: ((0, rates),)}, asked_tier=service_tier)
+    tiers = {STANDARD: found[0], **facts.unit_tiers(provider.name, model)}
+    tariff = {
+        tier: ((0, owners_rates({"input": 0, "output": 0, **rates})),)
+        for tier, rates in tiers.items()
+    }
+    return PriceSheet(found[1], None, most, tariff, asked_tier=service_tier)
 
 
 def owners_glob(provider: Provider, model: str) -> str | None:

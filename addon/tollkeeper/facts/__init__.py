@@ -56,6 +56,7 @@ from tollkeeper.facts.tasks import (
     least_audio_milliseconds,
     speech_fact,
     unit_rates,
+    unit_tiers,
 )
 
 __all__ = [
@@ -102,4 +103,5 @@ __all__ = [
     "speech_fact",
     "tool_fees",
     "unit_rates",
+    "unit_tiers",
 ]

@@ -174,6 +174,8 @@ def _call(
     if deployed := _DEPLOYMENT.fullmatch(path):
         body = {"model": deployed["model"]} | body
     if amazons := bedrock.PATH.fullmatch(path):
+        if told := bedrock.made(body, amazons["model"]):
+            return Simulated(told[0], usage=told[1])
         exchange, dialect = bedrock.read(body, amazons["model"], amazons["verb"], serial, now_s)
     elif claude := _VERTEX_CLAUDE.fullmatch(path):
         _ = body["anthropic_version"]
@@ -240,7 +242,7 @@ def _answered(
         case Dialect.ANTHROPIC:
             plain = anthropic_messages.answer(exchange, script, planned, billed)
             said = plans.with_plan(plain, received, script.plan)
-        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE | Dialect.BEDROCK_NATIVE:
             said = bedrock.answer(exchange, script, planned, billed, dialect)
         case Dialect.GEMINI:
             said = gemini.answer(exchange, script, planned, billed)

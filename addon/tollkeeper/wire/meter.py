@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, Protocol
+from collections.abc import Mapping
+from typing import Any, Final
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.wire import event_stream
 from tollkeeper.wire import usage as figures
 from tollkeeper.wire.made import Made
+from tollkeeper.wire.metering import Meter, Outgrows, Reading
 from tollkeeper.wire.seen import Seen
 from tollkeeper.wire.served import Served
 from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
@@ -32,39 +33,6 @@ _ENDS: Final = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|fai
 _STOP: Final = re.compile(rb'"type"\s*:\s*"message_stop"')
 _AT_END: Final = re.compile(rb'"type"\s*:\s*"message_delta"')
 _STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
-
-
-type Outgrows = Callable[[Usage | None, int], bool]
-
-
-class Meter(Protocol):
-    """Counts one answer."""
-
-    def feed(self, data: bytes) -> bytes:
-        """What may go on now, after these bytes came in; never raises."""
-
-    def finish(self) -> bytes:
-        """What may still go on at the end of the answer, complete or cut; may be called twice."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the provider said so far; final only when ``done``."""
-
-    @property
-    def seen_output_tokens_bound(self) -> int:
-        """More than the text seen so far can be billed; reasoning kept hidden is not in it."""
-
-    @property
-    def seen_output_tokens_least(self) -> int:
-        """Less than the text seen so far can be billed."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the answer's own end was seen, so that ``usage`` is whole."""
-
-    @property
-    def made(self) -> Made:
-        """The objects that the provider keeps from now on."""
 
 
 class _Reading:
@@ -219,10 +187,8 @@ class StreamMeter:
         outgrown: Whether it was so ended.
     """
 
-    def __init__(
-        self, dialect: Dialect, provider: str, splitter: Splitter, take_out_usage: bool
-    ) -> None:
-        self._reading = _Reading(dialect, provider)
+    def __init__(self, reading: Reading, splitter: Splitter, *, take_out_usage: bool) -> None:
+        self._reading = reading
         self._splitter = splitter
         self._take_out = take_out_usage
         self.outgrows: Outgrows | None = None
@@ -315,8 +281,8 @@ def _is_usage_event(payload: bytes | None) -> bool:
 class JsonMeter:
     """An answer that comes as one JSON document; it is read when it ends."""
 
-    def __init__(self, dialect: Dialect, provider: str) -> None:
-        self._reading = _Reading(dialect, provider)
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
         self._parts: list[bytes] = []
         self._size = 0
         self._finished = False
@@ -387,12 +353,13 @@ def meter(
     unwrap = event_stream.payload_of
     if dialect is Dialect.BEDROCK_INVOKE:
         dialect, unwrap = Dialect.ANTHROPIC, event_stream.chunk_of
+    reading = _Reading(dialect, provider)
     if kind == event_stream.CONTENT_TYPE:
         splitter = event_stream.EventStreamSplitter(unwrap)
-        return StreamMeter(dialect, provider, splitter, take_out_usage=False)
+        return StreamMeter(reading, splitter, take_out_usage=False)
     if kind == "text/event-stream":
         take_out = take_out_usage and dialect is Dialect.OPENAI_CHAT
-        return StreamMeter(dialect, provider, SseSplitter(), take_out)
+        return StreamMeter(reading, SseSplitter(), take_out_usage=take_out)
     if dialect is Dialect.GEMINI and stream:
-        return StreamMeter(dialect, provider, ArraySplitter(), take_out_usage=False)
-    return JsonMeter(dialect, provider)
+        return StreamMeter(reading, ArraySplitter(), take_out_usage=False)
+    return JsonMeter(reading)

@@ -96,7 +96,9 @@ _AMAZON_TYPES: Final[Mapping[int, str]] = MappingProxyType(
 )
 """Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors"""
 
-_AMAZONS: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+AMAZONS: Final = frozenset(
+    {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +142,7 @@ def refusal(
         headers.append(("x-tollkeeper-budget-left-usd", usd(reason.left_nano_usd)))
     if dialect is Dialect.ANTHROPIC:
         headers.append(("request-id", call_id))
-    if dialect in _AMAZONS:
+    if dialect in AMAZONS:
         default = "InternalServerException" if status >= 500 else "ValidationException"
         headers.append(("x-amzn-errortype", _AMAZON_TYPES.get(status, default)))
         headers.append(("x-amzn-requestid", call_id))
@@ -158,7 +160,7 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
     https://platform.openai.com/docs/api-reference/responses-streaming/error
     """
     error = _error_in(dialect, body)
-    if dialect in _AMAZONS:
+    if dialect in AMAZONS:
         return _exception(error)
     if dialect is Dialect.ANTHROPIC:
         return b"event: error\ndata: " + _json(error) + b"\n\n"
@@ -257,7 +259,7 @@ def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) ->
                     ],
                 }
             }
-        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+        case _ if dialect in AMAZONS:
             return {"message": reason.message, "code": code}
         case _:
             return {

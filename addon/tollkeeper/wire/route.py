@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from tollkeeper import facts
@@ -16,12 +17,14 @@ from tollkeeper.wire import (
     azure,
     bedrock,
     bedrock_invoke,
+    bedrock_native,
     chatgpt,
     code_assist,
     cohere,
     embeddings,
     gemini,
     multipart,
+    native_meter,
     ocr,
     ollama,
     openai_audio,
@@ -37,6 +40,7 @@ from tollkeeper.wire import (
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
+from tollkeeper.wire.metering import Meter
 from tollkeeper.wire.stored import stored_objects
 
 _BY_API: Final[Mapping[str, Dialect]] = {
@@ -51,7 +55,9 @@ _BY_API: Final[Mapping[str, Dialect]] = {
     "vertex-anthropic": Dialect.ANTHROPIC,
 }
 
-_IN_PATH: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+_IN_PATH: Final = frozenset(
+    {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE}
+)
 """Dialects whose model stands in the path alone."""
 
 _CHARSET: Final = re.compile(r"charset([^;,]*)")
@@ -304,6 +310,8 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
             return [("options", "num_predict")]
         case Dialect.BEDROCK_CONVERSE:
             return [("inferenceConfig", "maxTokens")]
+        case Dialect.BEDROCK_NATIVE:
+            return bedrock_native.limit_keys(call.model or "", document)
         case Dialect.GEMINI:
             return [gemini.limit_key(document)]
         case Dialect.CODE_ASSIST:
@@ -322,14 +330,23 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
             return []
 
 
-def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Meter:
+def meter(
+    call: Call,
+    content_type: str,
+    *,
+    take_out_usage: bool,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Meter:
     """The meter for the answer to ``call``, by what the answer says it is.
 
     Args:
         call: With the provider that answered it, when an alias moved it to another one.
         content_type: The answer's header.
         take_out_usage: True when ``include_usage`` was put in by us.
+        headers: The answer's by lower-case name; some providers tell there what was used.
     """
+    if call.dialect is Dialect.BEDROCK_NATIVE:
+        return native_meter.meter(call, content_type, headers)
     if call.dialect in _TASKS and call.dialect is not Dialect.OPENAI_TEXT:
         return task_meter.meter(call, content_type)
     if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):

@@ -127,6 +127,23 @@ def _of_converse(event: dict[str, Any]) -> Iterator[str]:
             yield text
 
 
+def _of_native(event: dict[str, Any]) -> Iterator[str]:
+    """Of whichever maker: Titan, Llama, Cohere, Mistral and DeepSeek, Nova; others as OpenAI.
+
+    Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+    """
+    for key in ("outputText", "generation", "text"):
+        if isinstance(event.get(key), str):
+            yield event[key]
+    for outputs in ("outputs", "choices"):
+        for one in _objects(event.get(outputs)):
+            if isinstance(one.get("text"), str):
+                yield one["text"]
+    yield from _of_chat(event)
+    block = event.get("contentBlockDelta")
+    yield from _of_converse(block if isinstance(block, dict) else {})
+
+
 def _objects(value: Any) -> Iterable[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else ()
 
@@ -137,4 +154,5 @@ _GENERATED: Final = {
     Dialect.ANTHROPIC: _of_anthropic,
     Dialect.GEMINI: _of_gemini,
     Dialect.BEDROCK_CONVERSE: _of_converse,
+    Dialect.BEDROCK_NATIVE: _of_native,
 }

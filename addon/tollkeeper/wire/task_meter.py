@@ -15,7 +15,8 @@ from typing import Any, Final
 from tollkeeper.domain import Call, Dialect, Usage
 from tollkeeper.wire import task_usage
 from tollkeeper.wire.made import Made
-from tollkeeper.wire.meter import MAX_JSON_BYTES, Meter
+from tollkeeper.wire.meter import MAX_JSON_BYTES
+from tollkeeper.wire.metering import Meter
 from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Splitter, SseSplitter
 
 type Reader = Callable[[Mapping[str, Any], Call], Usage | None]
