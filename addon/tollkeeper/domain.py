@@ -147,6 +147,21 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A cache that a provider keeps for whoever made it, as its provider described it.
+
+    Attributes:
+        id: As a call names it.
+        until_ns: When it ends, and until when its keeping is booked.
+    """
+
+    id: str
+    model: str
+    tokens: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A model call, parsed from its request. Nothing in it is trusted to be true, only to be said.
 
@@ -184,6 +199,8 @@ class Call:
             keeps a budget; None where the bounds above hold.
         deployment: What the client named where ``model`` is only what the policy or the cloud says
             it runs: an Azure deployment, a Bedrock inference profile. None elsewhere.
+        cache: The provider's cache that it names to be read or kept longer, or None.
+        kept: What the ledger knows of that cache, or None.
         signed: True when the request carries a signature over its body and path (AWS), so that
             nothing of it can be changed without the key that signed it.
     """
@@ -215,6 +232,8 @@ class Call:
     tokens_unbounded: str | None = None
     deployment: str | None = None
     signed: bool = False
+    cache: str | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +256,7 @@ class Usage:
         pages: Read.
         search_units: Of a reranker: a query with up to a hundred documents.
         provider_cost_nano_usd: What the provider itself says that this answer costs.
+        kept_token_seconds: Tokens that the provider keeps, times the seconds for which it does.
     """
 
     input_tokens: int | None = None
@@ -262,6 +282,7 @@ class Usage:
     cache_read_audio_input_tokens: int = 0
     server_tools: tuple[tuple[str, int], ...] = ()
     inference_geo: str | None = None
+    kept_token_seconds: int = 0
 
 
 # ------------------------------------------------------------------------------------- limits

@@ -114,8 +114,8 @@ def request(place: Place, body: bytes) -> None:
         named = read.get("model") if isinstance(read, dict) else None
         in_path = "/models/" in place.path or place.provider.name == "vertex"
         if isinstance(named, str) and call.deployment is None and not in_path:
-            assert call.model == named
-    writes = call.dialect is not Dialect.BEDROCK_NATIVE or call.max_output_tokens != 0
+            assert call.model in (named, named.removeprefix("models/"))
+    writes = call.max_output_tokens != 0 or call.dialect is Dialect.OPENAI_TEXT
     limited = call.dialect in LIMITED and "embed" not in call.operation and writes
     if limited and not call.features & {"no_output_limit", "fixed_model"}:
         changed(place, body, call)

@@ -35,7 +35,8 @@ DIFFERENT = {
 }
 """Samples whose cost by genai-prices' own extraction is not ours, and why; ours is the price page's."""
 UNREAD = {
-    "bedrock_native": "the counts stand in headers, in event streams and in makers' own members"
+    "bedrock_native": "the counts stand in headers, in event streams and in makers' own members",
+    "gemini_caches": "what is kept by the hour is neither extracted nor priced",
 }
 """Dialects whose answers genai-prices does not extract as they come, and why."""
 

@@ -17,7 +17,8 @@ from tollkeeper.domain import Policy, Prices, Provider
 __all__ = ["PRICE_KEYS", "PriceBook", "PriceSheet"]
 
 PRICE_KEYS: Final = Rates._fields
-"""Keys of an owner's price: per million tokens or ``characters``, per hour for ``audio_hours``, all others
+"""Keys of an owner's price: per million tokens or ``characters``, per hour for ``audio_hours``, per million
+tokens and hour for ``cache_storage``, all others
 (``web_searches``, ``requests``, ``images``, ``pages``, ``search_units``) per thousand."""
 
 
@@ -80,7 +81,10 @@ def _compile(
     if entry is None or tariffs is None:
         return _by_units(provider, model, asked, most)
     percent = facts.region_percent(provider.name, model)
-    now, *later = (_as_billed(tariff, fees.get("request", 0), percent) for tariff in tariffs)
+    storage = facts.cache_storage(provider.name, model)
+    now, *later = (
+        _as_billed(_stored(tariff, storage), fees.get("request", 0), percent) for tariff in tariffs
+    )
     coming = tuple(one for one in later if one != now)
     return PriceSheet(
         entry.source, window, most, now, coming, asked, entry.elective,
@@ -104,6 +108,16 @@ def _routed(provider: Provider, model: str) -> str:
     if provider.name != "openrouter":
         return model
     return next((model.removesuffix(end) for end in _ROUTES if model.endswith(end)), model)
+
+
+def _stored(tariff: Tariff, storage: int) -> Tariff:
+    """A tariff with the price of keeping a million tokens for an hour, which the catalogue lacks."""
+    if not storage:
+        return tariff
+    return {
+        tier: tuple((start, rates._replace(cache_storage=storage)) for start, rates in rows)
+        for tier, rows in tariff.items()
+    }
 
 
 def _as_billed(tariff: Tariff, request_fee: int, percent: int) -> Tariff:
@@ -204,4 +218,5 @@ def owners_rates(prices: Mapping[str, int]) -> Rates:
         pages=prices.get("pages", 0),
         search_units=prices.get("search_units", 0),
         cache_read_audio=prices.get("cache_read_audio"),
+        cache_storage=prices.get("cache_storage", 0),
     )

@@ -78,6 +78,7 @@ class Rates(NamedTuple):
     pages: int = 0
     search_units: int = 0
     cache_read_audio: int | None = None
+    cache_storage: int = 0
 
 
 type Brackets = tuple[tuple[int, Rates], ...]

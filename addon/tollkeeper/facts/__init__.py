@@ -36,7 +36,7 @@ from tollkeeper.facts.endpoints import (
     refused_endpoints,
     reroute,
 )
-from tollkeeper.facts.fees import region_percent, tool_fees
+from tollkeeper.facts.fees import cache_storage, region_percent, tool_fees
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -67,6 +67,7 @@ __all__ = [
     "RefusedFact",
     "SpeechFact",
     "bears_heartbeats",
+    "cache_storage",
     "client_family",
     "credential_headers",
     "credential_query",

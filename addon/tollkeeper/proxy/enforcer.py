@@ -142,7 +142,7 @@ class Enforcer:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
-            call = self.outgoing.with_payer(flow, inbound.provider, call)
+            call = self.keeping.known(self.outgoing.with_payer(flow, inbound.provider, call))
             passage.call = replace(call, signed=self.outgoing.signed(flow))
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from tollkeeper.domain import Usage
+from tollkeeper.simulator import gemini_caches
 from tollkeeper.simulator.exchange import (
     Answer,
     Exchange,
@@ -47,6 +48,8 @@ def read(
     }
     last = contents[-1] if contents else {}
     images = images_in(contents)
+    cached = _member(body, "cachedContent")
+    held = gemini_caches.held_by(cached)[0] if cached else 0
     texts = [
         *texts_in(_member(body, "systemInstruction")),
         *texts_in(contents),
@@ -57,7 +60,8 @@ def read(
         stream=stream,
         sse=sse,
         last_text=_own_text(last),
-        input_tokens=count_tokens(texts, len(contents), images * IMAGE_TOKENS),
+        input_tokens=count_tokens(texts, len(contents), images * IMAGE_TOKENS) + held,
+        cached_tokens=held,
         max_output_tokens=_member(config, "maxOutputTokens"),
         choices=_member(config, "candidateCount") or 1,
         tools=tools,

@@ -23,6 +23,7 @@ from tollkeeper.wire import (
     cohere,
     embeddings,
     gemini,
+    gemini_caches,
     multipart,
     native_meter,
     ocr,
@@ -107,7 +108,7 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
         model,
         deployment=deployment,
         location=named.get("location"),
-        object=named_object[1] if named_object else None,
+        object=named_object[1] if named_object else named.get("object"),
         reaches_stored=fact.operation == STORED,
     )
 
@@ -171,6 +172,8 @@ def _in_dialect(inbound: Inbound, endpoint: Endpoint) -> Call:
         case Dialect.ANTHROPIC:
             return anthropic.parse(inbound, endpoint)
         case Dialect.GEMINI:
+            if endpoint.operation in gemini_caches.OPERATIONS:
+                return gemini_caches.parse(inbound, endpoint)
             if embeddings.is_gemini(endpoint):
                 return embeddings.parse_gemini(inbound, endpoint)
             return gemini.parse(inbound, endpoint)
@@ -278,6 +281,8 @@ def rewrite(
     if changes.model is not None:
         if call.dialect in _IN_PATH:
             path = bedrock.with_model(path, changes.model)
+        elif call.operation == gemini_caches.CREATE:
+            edits["model",] = f"models/{changes.model}"
         elif call.dialect is Dialect.GEMINI or gemini.model_in(path) is not None:
             path = gemini.with_model(path, changes.model)
             document = read(body)
@@ -349,6 +354,8 @@ def meter(
         return native_meter.meter(call, content_type, headers)
     if call.dialect in _TASKS and call.dialect is not Dialect.OPENAI_TEXT:
         return task_meter.meter(call, content_type)
+    if call.operation in gemini_caches.OPERATIONS:
+        return gemini_caches.meter(call)
     if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):
         return task_meter.meter(call, content_type)
     chat = call.dialect is Dialect.OPENAI_TEXT
