@@ -395,7 +395,18 @@ REFUSED = [
     ("openai", "/v1/videos", "videos"),
     ("anthropic", "/v1/messages/batches", "batches"),
     ("google", "/upload/v1beta/files", "files"),
-    ("google", "/v1beta/models/imagen-4.0-generate-001:predict", "Imagen and Veo"),
+    ("vertex", "/v1/projects/p/locations/l/cachedContents/1", "caches of your own on Vertex"),
+    (
+        "vertex",
+        "/v1/projects/p/locations/l/publishers/google/models/veo-3:predictLongRunning",
+        "Veo",
+    ),
+    ("google", "/v1beta/models/veo-3.0-generate-001:predictLongRunning", "Veo"),
+    (
+        "google",
+        "/v1beta/models/virtual-try-on-001:predict",
+        "predictions of other models than Imagen",
+    ),
     ("cohere", "/v1/embed-jobs", "jobs and stores"),
     ("ollama-cloud", "/api/pull", "changes of the server"),
 ]

@@ -36,6 +36,7 @@ DIFFERENT = {
 """Samples whose cost by genai-prices' own extraction is not ours, and why; ours is the price page's."""
 UNREAD = {
     "bedrock_native": "the counts stand in headers, in event streams and in makers' own members",
+    "images_each": "images are counted where nothing is said of them",
     "gemini_caches": "what is kept by the hour is neither extracted nor priced",
 }
 """Dialects whose answers genai-prices does not extract as they come, and why."""

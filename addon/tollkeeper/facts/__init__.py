@@ -56,6 +56,7 @@ from tollkeeper.facts.tasks import (
     least_audio_milliseconds,
     speech_fact,
     unit_rates,
+    unit_tier,
     unit_tiers,
 )
 
@@ -104,5 +105,6 @@ __all__ = [
     "speech_fact",
     "tool_fees",
     "unit_rates",
+    "unit_tier",
     "unit_tiers",
 ]

@@ -122,6 +122,8 @@ def _text(body: Fields) -> Told:
 
 def _images(body: Fields) -> Told:
     count = int(body.get("n") or 1)
+    if str(body["model"]).startswith(("dall-e", "grok")):
+        return _json({"created": 1, "data": [{"b64_json": "AA=="}] * count}, Usage(images=count))
     given = sum(1 for name in body if name.partition("[")[0] in ("image", "images", "mask"))
     text, seen = tokens_of(body.get("prompt")), given * GIVEN_TOKENS
     made = IMAGE_TOKENS * count
@@ -217,6 +219,13 @@ def _ollama(body: Fields) -> Told:
     return Answer(200, kind, frames, streamed=True), usage
 
 
+def _imagen(body: Fields) -> Told:
+    """Four images for a prompt unless told otherwise."""
+    count = len(body["instances"]) * int((body.get("parameters") or {}).get("sampleCount") or 4)
+    one = {"mimeType": "image/png", "bytesBase64Encoded": "AA=="}
+    return _json({"predictions": [one] * count}, Usage(images=count))
+
+
 def _ocr(body: Fields) -> Told:
     _ = body["document"]["type"]
     count = len(body.get("pages") or [0])
@@ -229,6 +238,7 @@ _ANSWERS: Final[Mapping[str, Callable[[Fields], Told]]] = {
     "/v1/embeddings": _embeddings,
     ":embedContent": _gemini_embedding,
     ":batchEmbedContents": _gemini_embedding,
+    ":predict": _imagen,
     "/v1/completions": _text,
     "/fim/completions": _text,
     "/images/generations": _images,

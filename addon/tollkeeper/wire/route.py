@@ -24,6 +24,7 @@ from tollkeeper.wire import (
     embeddings,
     gemini,
     gemini_caches,
+    imagen,
     multipart,
     native_meter,
     ocr,
@@ -174,6 +175,8 @@ def _in_dialect(inbound: Inbound, endpoint: Endpoint) -> Call:
         case Dialect.GEMINI:
             if endpoint.operation in gemini_caches.OPERATIONS:
                 return gemini_caches.parse(inbound, endpoint)
+            if endpoint.operation == imagen.OPERATION:
+                return imagen.parse(inbound, endpoint)
             if embeddings.is_gemini(endpoint):
                 return embeddings.parse_gemini(inbound, endpoint)
             return gemini.parse(inbound, endpoint)
@@ -356,6 +359,8 @@ def meter(
         return task_meter.meter(call, content_type)
     if call.operation in gemini_caches.OPERATIONS:
         return gemini_caches.meter(call)
+    if call.operation == imagen.OPERATION:
+        return imagen.meter(call)
     if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):
         return task_meter.meter(call, content_type)
     chat = call.dialect is Dialect.OPENAI_TEXT
