@@ -14,6 +14,7 @@ from tollkeeper.domain import Call, Usage
 from tollkeeper.wire import route
 from tollkeeper.wire.meter import StreamMeter
 from tollkeeper.wire.metering import Meter, Outgrows
+from tollkeeper.wire.sse import Form
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +125,9 @@ class Answer:
         return True
 
     @property
-    def in_array(self) -> bool:
-        """Whether its events are the elements of one JSON array."""
-        return isinstance(self.meter, StreamMeter) and self.meter.in_array
+    def form(self) -> Form:
+        """How its events stand one after the other."""
+        return self.meter.form if isinstance(self.meter, StreamMeter) else Form.EVENTS
 
     @property
     def outgrown(self) -> bool:

@@ -19,7 +19,7 @@ from tollkeeper.wire.made import Made
 from tollkeeper.wire.metering import Meter, Outgrows, Reading
 from tollkeeper.wire.seen import Seen
 from tollkeeper.wire.served import Served
-from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
+from tollkeeper.wire.sse import ArraySplitter, Form, Splitter, SseSplitter
 
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 """An answer beyond this passes, but its usage is not read."""
@@ -195,9 +195,9 @@ class StreamMeter:
         self.outgrown = False
 
     @property
-    def in_array(self) -> bool:
-        """Whether the events are the elements of one JSON array."""
-        return isinstance(self._splitter, ArraySplitter)
+    def form(self) -> Form:
+        """How its events stand one after the other."""
+        return self._splitter.form
 
     def feed(self, data: bytes) -> bytes:
         """What may go on now."""
