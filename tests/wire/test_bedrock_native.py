@@ -98,6 +98,16 @@ def test_a_limit_is_put_in_under_the_makers_name(
         (TITAN, {"inputText": "hi", "maxTokenCount": 9000}, "textGenerationConfig.maxTokenCount"),
         (MISTRAL, {"prompt": "hi", "max_tokens": 5, "n": 4}, "max_tokens"),
         (JAMBA, CHAT | {"max_tokens": 5, "numResults": 3}, "max_tokens"),
+        (
+            NOVA,
+            TURN | {"inferenceConfig": {"maxTokens": 5, "max_tokens": 9000}},
+            "inferenceConfig.maxTokens",
+        ),
+        (
+            TITAN,
+            {"inputText": "hi", "textGenerationConfig": {"maxTokenCount": 5, "max_tokens": 9}},
+            "textGenerationConfig.maxTokenCount",
+        ),
     ],
 )
 def test_a_limit_under_another_makers_name_is_refused(
@@ -220,6 +230,9 @@ def test_documents_are_ranked_by_the_search_unit() -> None:
         ("ai21.j2-ultra-v1", {"prompt": "hi", "maxTokens": 9}, "call it with Converse"),
         ("someone.new-v1:0", {"query": "hi"}, "call it with Converse"),
         (LLAMA, {"inputText": "hi"}, "call it with Converse"),
+        (LLAMA, CHAT, "call it with Converse"),
+        (TITAN, TURN | {"textGenerationConfig": {"maxTokenCount": 9000}}, "call it with Converse"),
+        (NOVA, {"inputText": "hi"}, "messages is missing"),
         (TITAN, {"inputText": "hi", "stream": True}, "The path says what stream is"),
         (OSS, CHAT | {"model": "openai.gpt-oss-20b-1:0"}, "The path says what model is"),
         ("amazon.titan-embed-text-v1", {}, "inputText"),

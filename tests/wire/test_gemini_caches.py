@@ -119,6 +119,7 @@ def test_sound_is_billed_at_its_own_rate_since_nothing_says_how_much_of_it_there
     ("body", "sentence"),
     [
         ({"model": ...}, "model is missing"),
+        ({"tools": [{"googleSearch": {}}]}, "send it with the calls"),
         ({"ttl": 3600}, "ttl must be seconds"),
         ({"ttl": "1h"}, "ttl must be seconds"),
         ({"ttl": "0s"}, "more than nothing"),

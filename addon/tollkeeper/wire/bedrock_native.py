@@ -85,6 +85,11 @@ _PROMPTS: Final[Mapping[str, _Prompt]] = {
 ``-deepseek``, ``-cohere-command`` and ``-cohere-command-r-plus`` of the same guide."""
 
 
+_NOVA: Final = "amazon.nova"
+_OF_NOVA: Final = frozenset({"maxTokens", "max_new_tokens"})
+_PROMPTS_ALONE: Final = frozenset({"amazon", "cohere", "meta"})
+"""Makers whose models take no ``messages`` of OpenAI's."""
+
 _OF_CHAT: Final = frozenset({"max_tokens", "max_completion_tokens", "n", "best_of"})
 
 
@@ -117,14 +122,18 @@ def parse(inbound: Inbound, endpoint: Endpoint, model: str) -> Call:
     elif name.startswith(_RANKS):
         call = rerank.parse(_with_model(inbound, document, model), named)
         call = _known(call, "api_version")
-    elif "messages" in values and name.startswith("amazon."):
+    elif name.startswith(_NOVA):
         call = _nova(inbound, named, values)
-    elif "messages" in values:
+    elif _takes_messages(model, values):
         _refuse_other_limits(values, _OF_CHAT, "max_tokens")
         call = openai_chat.parse(_with_model(inbound, document, model), named)
     else:
         call = _prompt(inbound, named, model, values)
     return replace(call, dialect=Dialect.BEDROCK_NATIVE, model=model, stream=streams)
+
+
+def _takes_messages(model: str, values: Mapping[str, Any]) -> bool:
+    return "messages" in values and maker_of(model) not in _PROMPTS_ALONE
 
 
 def _refuse_contradictions(values: Mapping[str, Any], model: str, *, streams: bool) -> None:
@@ -146,6 +155,7 @@ def _nova(inbound: Inbound, endpoint: Endpoint, values: Mapping[str, Any]) -> Ca
     """Converse's body with the model's own parameters among the others."""
     call = bedrock.parse(inbound, endpoint)
     config = fields.mapping(values, "inferenceConfig")
+    _refuse_other_limits(config, _OF_NOVA, "inferenceConfig.maxTokens")
     limits = [fields.count(config, key) for key in ("maxTokens", "max_new_tokens")]
     thinking = fields.mapping(config, "reasoningConfig").get("type", "disabled")
     features = call.features | ({"reasoning"} if thinking != "disabled" else frozenset())
@@ -159,13 +169,14 @@ def _prompt(inbound: Inbound, endpoint: Endpoint, model: str, values: Mapping[st
     shape = _PROMPTS.get(maker_of(model))
     if shape is None or not any(values.get(name) for name in shape.texts):
         raise WireError(
-            f"This body for {model[:64]} is not read; send messages, or call it with Converse."
+            f"This body for {model[:64]} is not read; send its maker's own, or call it with Converse."
         )
     meant = {shape.choices, shape.limit[0] if len(shape.limit) == 1 else None}
     _refuse_other_limits(values, meant, ".".join(shape.limit))
     inner: Mapping[str, Any] = values
     for key in shape.limit[:-1]:
         inner = fields.mapping(inner, key)
+        _refuse_other_limits(inner, {shape.limit[-1]}, ".".join(shape.limit))
     tally = bound.Tally(Dialect.BEDROCK_NATIVE, model)
     images = fields.items(values, "images") if "images" in shape.known else []
     for image in images:
@@ -268,10 +279,11 @@ def _texts(values: Mapping[str, Any]) -> list[str]:
 def limit_keys(model: str, document: Document) -> list[tuple[str, ...]]:
     """Where the output limit of a body goes: where one stands already, else where its maker has it."""
     values, maker = document.values(), maker_of(model)
-    if "messages" not in values:
-        return [_PROMPTS[maker].limit] if maker in _PROMPTS else []
     keys: list[tuple[str, ...]]
-    if maker == "amazon":
+    nova = _plain(model).startswith(_NOVA)
+    if not nova and not _takes_messages(model, values):
+        return [_PROMPTS[maker].limit] if maker in _PROMPTS else []
+    if nova:
         config = fields.mapping(values, "inferenceConfig")
         named = [key for key in ("maxTokens", "max_new_tokens") if config.get(key) is not None]
         keys = [("inferenceConfig", key) for key in named or ["maxTokens"]]

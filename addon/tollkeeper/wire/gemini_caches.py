@@ -58,6 +58,11 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     whole = {"contents": [], **asked}
     named = replace(endpoint, model=model.removeprefix("models/"))
     call = gemini.parse(replace(inbound, body=json.dumps(whole).encode()), named)
+    if call.server_tools:
+        raise WireError(
+            f"{call.server_tools[0]} in a cache would run unseen in every call that names it; send "
+            "it with the calls."
+        )
     tokens = _bound_tokens(call)
     known = call.opaque_input is None
     return replace(
