@@ -43,6 +43,7 @@ MIRRORED_ELSEWHERE = {
     "proxy/refusals": "with the enforcer, and with what clients are seen to get",
     "policy/given": "with the examples that are written in it",
     "wire/dialect": "two records without behaviour",
+    "wire/metering": "protocols; every meter is tested as one",
     "wire/fields": "with the dialects that read by it, and by fuzzing",
 }
 """Modules whose tests have another name, and why."""

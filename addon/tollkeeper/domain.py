@@ -64,7 +64,8 @@ class Dialect(StrEnum):
     COHERE = "cohere"
     OLLAMA = "ollama"
     BEDROCK_CONVERSE = "bedrock_converse"
-    BEDROCK_INVOKE = "bedrock_invoke"
+    BEDROCK_INVOKE = "bedrock_invoke"  # with a body of Claude's
+    BEDROCK_NATIVE = "bedrock_native"  # with one of another maker's
 
 
 class Billing(StrEnum):
@@ -146,6 +147,21 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A cache that a provider keeps for whoever made it, as its provider described it.
+
+    Attributes:
+        id: As a call names it.
+        until_ns: When it ends, and until when its keeping is booked.
+    """
+
+    id: str
+    model: str
+    tokens: int
+    until_ns: int
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """A model call, parsed from its request. Nothing in it is trusted to be true, only to be said.
 
@@ -183,6 +199,8 @@ class Call:
             keeps a budget; None where the bounds above hold.
         deployment: What the client named where ``model`` is only what the policy or the cloud says
             it runs: an Azure deployment, a Bedrock inference profile. None elsewhere.
+        cache: The provider's cache that it names to be read or kept longer, or None.
+        kept: What the ledger knows of that cache, or None.
         signed: True when the request carries a signature over its body and path (AWS), so that
             nothing of it can be changed without the key that signed it.
         foreign_host: The host that it is sent to, where the policy's key may not go there.
@@ -216,6 +234,8 @@ class Call:
     deployment: str | None = None
     signed: bool = False
     foreign_host: str | None = None
+    cache: str | None = None
+    kept: Kept | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +258,7 @@ class Usage:
         pages: Read.
         search_units: Of a reranker: a query with up to a hundred documents.
         provider_cost_nano_usd: What the provider itself says that this answer costs.
+        kept_token_seconds: Tokens that the provider keeps, times the seconds for which it does.
     """
 
     input_tokens: int | None = None
@@ -263,6 +284,7 @@ class Usage:
     cache_read_audio_input_tokens: int = 0
     server_tools: tuple[tuple[str, int], ...] = ()
     inference_geo: str | None = None
+    kept_token_seconds: int = 0
 
 
 # ------------------------------------------------------------------------------------- limits

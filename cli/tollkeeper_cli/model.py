@@ -27,7 +27,7 @@ _COLUMNS = [
 ]  # fmt: skip
 
 _PER = {
-    "audio_hours": "an hour of audio", "characters": "a million characters",
+    "audio_hours": "an hour of audio", "cache_storage": "a million tokens kept for an hour", "characters": "a million characters",
     "images": "a thousand images", "pages": "a thousand pages",
     "search_units": "a thousand search units",
 }  # fmt: skip

@@ -146,3 +146,38 @@ def test_observing_cuts_nothing(world: World) -> None:
     done = world.python(program("gpt-4o-mini", OPENAI.replace("CLIENT", "")), world.proxy())
 
     assert len(re.findall("SAW", done.stdout)) >= 400
+
+
+LINES = json.dumps(
+    {"model": "priced", "prompt": "[sim tokens=400 ignore_limit]", "options": {"num_predict": 20}}
+)
+EVENTS = json.dumps({"model": "command-r-08-2024", "max_tokens": 20, "stream": True,
+                     "messages": [{"role": "user", "content": "[sim tokens=400 ignore_limit]"}]})  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("provider", "host", "path", "body", "ending"),
+    [
+        ("ollama-cloud", "ollama.com", "/api/generate", LINES, b'{"error":"'),
+        ("cohere", "api.cohere.com", "/v2/chat", EVENTS, b"event: message-end\ndata: "),
+    ],
+)
+def test_stream_of_a_dialect_of_its_own_is_cut_and_ends_in_its_own_words(
+    world: World, provider: str, host: str, path: str, body: str, ending: bytes
+) -> None:
+    at = {"connect_to": f"127.0.0.1:{world.lab.port}", "trust": str(world.lab.certificate)}
+    prices = {"prices": {"*": {"input": 1, "output": 1}}}
+    world.agent()
+    world.policy({"providers": {provider: at | prices}, **CUT})
+
+    [answer] = world.calls(world.proxy(), host=host, path=path, body=body)
+
+    assert answer["status"] == 200
+    _, found, last = answer["body"].rpartition(ending)
+    assert found, answer["body"][-300:]
+    assert b"outgrew what was reserved" in last
+    assert 20 <= answer["body"].count(b"so ") * 5 <= 40
+    wait(lambda: world.books()["open"] == 0)
+    [row] = world.ledger().rows("select * from calls")
+    assert row["outcome"] == "cut"
+    assert row["cost_nano_usd"] >= row["worst_nano_usd"] > 0

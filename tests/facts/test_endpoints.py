@@ -326,12 +326,12 @@ def test_a_telemetry_path_never_gets_an_injected_key_and_inference_does() -> Non
             assert fact.inject is (fact.operation not in ("telemetry", "settings") and not kept)
 
 
-def test_every_metered_endpoint_has_a_dialect_and_is_a_post() -> None:
+def test_every_metered_endpoint_has_a_dialect_and_is_sent_a_body() -> None:
     for api in facts.families():
         for fact in facts.endpoints(api):
             if fact.metered:
                 assert fact.dialect is not None
-                assert fact.method == "POST"
+                assert fact.method in ("POST", "PATCH")
 
 
 def test_a_family_that_we_do_not_read_has_no_endpoints() -> None:
@@ -399,8 +399,18 @@ REFUSED = [
     ("openai", "/v1/videos", "videos"),
     ("anthropic", "/v1/messages/batches", "batches"),
     ("google", "/upload/v1beta/files", "files"),
-    ("google", "/v1beta/models/imagen-4.0-generate-001:predict", "Imagen and Veo"),
-    ("google", "/v1beta/cachedContents", "caches of your own"),
+    ("vertex", "/v1/projects/p/locations/l/cachedContents/1", "caches of your own on Vertex"),
+    (
+        "vertex",
+        "/v1/projects/p/locations/l/publishers/google/models/veo-3:predictLongRunning",
+        "Veo",
+    ),
+    ("google", "/v1beta/models/veo-3.0-generate-001:predictLongRunning", "Veo"),
+    (
+        "google",
+        "/v1beta/models/virtual-try-on-001:predict",
+        "predictions of other models than Imagen",
+    ),
     ("cohere", "/v1/embed-jobs", "jobs and stores"),
     ("ollama-cloud", "/api/pull", "changes of the server"),
 ]

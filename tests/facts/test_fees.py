@@ -31,3 +31,10 @@ def test_a_region_is_dearer_for_newer_models_alone() -> None:
     assert facts.region_percent("openai-regional", "gpt-6.1-sol") == 110
     assert facts.region_percent("openai-regional", "gpt-5.2") == 100
     assert facts.region_percent("openai", "gpt-6.1-sol") == 100
+
+
+def test_keeping_a_cache_has_a_price_where_the_makers_page_names_one() -> None:
+    assert facts.cache_storage("google", "gemini-2.5-pro") == 4_500_000_000
+    assert facts.cache_storage("google", "gemini-2.5-flash-lite") == NANO_PER_USD
+    assert facts.cache_storage("google", "gemini-2.5-flash-image") == 0
+    assert facts.cache_storage("vertex", "gemini-2.5-pro") == 0

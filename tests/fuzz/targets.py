@@ -37,9 +37,10 @@ LIMIT_BYTES = 1024 * 1024
 LIMITED = {
     Dialect.OPENAI_CHAT, Dialect.OPENAI_RESPONSES, Dialect.OPENAI_TEXT, Dialect.ANTHROPIC, Dialect.GEMINI,
     Dialect.CODE_ASSIST, Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.COHERE, Dialect.OLLAMA,
+    Dialect.BEDROCK_NATIVE,
 }  # fmt: skip
 """Dialects whose calls have an output limit."""
-IN_PATH = {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE}
+IN_PATH = {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE}
 CHANGED = (
     "model",
     "max_output_tokens",
@@ -113,8 +114,9 @@ def request(place: Place, body: bytes) -> None:
         named = read.get("model") if isinstance(read, dict) else None
         in_path = "/models/" in place.path or place.provider.name == "vertex"
         if isinstance(named, str) and call.deployment is None and not in_path:
-            assert call.model == named
-    limited = call.dialect in LIMITED and "embed" not in call.operation
+            assert call.model in (named, named.removeprefix("models/"))
+    writes = call.max_output_tokens != 0 or call.dialect is Dialect.OPENAI_TEXT
+    limited = call.dialect in LIMITED and "embed" not in call.operation and writes
     if limited and not call.features & {"no_output_limit", "fixed_model"}:
         changed(place, body, call)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tollkeeper.core.snapshot import AgentRecord
-from tollkeeper.domain import Call, Dialect, Principal
+from tollkeeper.domain import Call, Dialect, Kept, Principal
 from tollkeeper.ledger.books import verify
-from tollkeeper.ledger.objects import AWAITED_NS, KEPT_NS, MOST_KEPT
+from tollkeeper.ledger.objects import AWAITED_NS, ENDED_NS, KEPT_NS, MOST_KEPT
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 from .scripted import T0, ScriptedCase, measured, with_atlas
@@ -49,6 +51,35 @@ def test_object_belongs_to_the_agent_whose_call_made_it_and_to_those_above(
     found = {agent: owned(ledger, *asked, agent=agent) for agent in ("atlas", "child", "other")}
 
     assert found == {"atlas": {"resp_1"}, "child": {"resp_1"}, "other": {"resp_2"}}
+
+
+def test_cache_is_known_until_it_has_long_ended_and_its_booked_time_never_shrinks(
+    ledger: SqliteLedger,
+) -> None:
+    kept = Kept("cachedContents/a", "gemini-2.5-flash", 4000, T0 + 100)
+    ledger.remember_cache("google", kept)
+    ledger.remember_cache("google", replace(kept, until_ns=T0 + 50))
+
+    assert ledger.cache("google", kept.id) == kept
+    assert ledger.cache("elsewhere", kept.id) is None
+    ledger.remember_cache("google", replace(kept, until_ns=T0 + 200))
+    ledger.tidy(T0 + 199)
+    assert ledger.cache("google", kept.id) == replace(kept, until_ns=T0 + 200)
+    ledger.tidy(T0 + 200 + ENDED_NS)
+    assert ledger.cache("google", kept.id) is None
+
+
+def test_of_too_many_caches_those_are_forgotten_that_end_first(ledger: SqliteLedger) -> None:
+    with ledger.transaction() as connection:
+        connection.executemany(
+            "INSERT INTO caches VALUES ('google', ?, 'm', 1, ?)",
+            [(f"c{n}", T0 + n) for n in range(MOST_KEPT + 1)],
+        )
+
+    ledger.tidy(T0)
+
+    assert ledger.cache("google", "c0") is None
+    assert ledger.cache("google", "c1") is not None
 
 
 def test_objects_are_forgotten_when_they_are_old_or_too_many(ledger: SqliteLedger) -> None:

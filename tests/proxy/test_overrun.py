@@ -10,6 +10,7 @@ from tollkeeper.core.ceiling import Ceiling
 from tollkeeper.domain import Call, Decision, Dialect, Effect
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.overrun import last_words
+from tollkeeper.wire.sse import Form
 
 CALL = Call("openai", Dialect.OPENAI_CHAT, "chat", metered=True, model="m", stream=True)
 DECISION = Decision(
@@ -27,7 +28,7 @@ def test_event_that_outgrows_is_the_last_and_the_error_follows_it(
     split: int, take_out: bool
 ) -> None:
     answer = Answer(CALL, "text/event-stream", "", take_out_usage=take_out)
-    words = last_words(CALL, DECISION, "call-1", in_array=False)
+    words = last_words(CALL, DECISION, "call-1", Form.EVENTS)
     answer.end_when(Ceiling(CALL, DECISION, None).outgrown, words)
     kept = event("one two") + event(" three")
     data = kept + event(" four") + event(" five")[:9]
@@ -44,7 +45,7 @@ def test_event_that_outgrows_is_the_last_and_the_error_follows_it(
 
 
 def test_client_is_told_how_much_was_reserved_and_which_limit_cut_it() -> None:
-    words = last_words(CALL, DECISION, "call-1", in_array=False)
+    words = last_words(CALL, DECISION, "call-1", Form.EVENTS)
 
     error = json.loads(words.removeprefix(b"data: "))["error"]
     assert error["code"] == "budget_exhausted"

@@ -27,7 +27,9 @@ WORDS = "tokens=9 reasoning=3 input=40 cache_read=10 cache_write=5 cache_write_1
 
 
 def answered(body: dict[str, Any], verb: str, words: str) -> tuple[Answer, Usage, Dialect]:
-    exchange, dialect = bedrock.read(body, "us.amazon.nova-lite-v1%3A0", verb, 1, 0)
+    claude = "anthropic_version" in body
+    model = "anthropic.claude-haiku-4-5-v1%3A0" if claude else "us.amazon.nova-lite-v1%3A0"
+    exchange, dialect = bedrock.read(body, model, verb, 1, 0)
     script = parse(words)
     planned = plan(exchange, script)
     billed = usage(exchange, script, planned)

@@ -1,4 +1,4 @@
-"""InvokeModel with Claude's bodies; others are refused with a sentence."""
+"""InvokeModel with Claude's bodies; one that is not its model's is refused with a sentence."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def test_the_path_says_model_and_stream() -> None:
     ("model", "body"),
     [
         ("meta.llama3-8b-instruct-v1:0", {}),
-        ("amazon.titan-text-lite-v1", {"anthropic_version": ..., "inputText": "hi"}),
+        ("amazon.titan-text-lite-v1", {"inputText": "hi"}),
         (HAIKU, {"anthropic_version": ...}),
+        (HAIKU, {"anthropic_version": ..., "prompt": "hi", "messages": ...}),
     ],
 )
 def test_another_makers_body_is_refused_with_the_way_out(model: str, body: dict[str, Any]) -> None:

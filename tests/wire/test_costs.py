@@ -23,7 +23,7 @@ from tollkeeper.core.units import fitting, is_measured
 from tollkeeper.domain import NANO_PER_USD, Call, Mode, Policy, Usage
 from tollkeeper.proxy.settling import reckoned
 from tollkeeper.wire import route
-from wire.test_samples import SAMPLES, answer_of, call_of, cases
+from wire.test_samples import SAMPLES, answer_of, call_of, cases, told
 
 AT = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NOW = int(AT.timestamp()) * NANO_PER_USD
@@ -73,6 +73,13 @@ DIFFERENT = {
 }
 """Samples whose cost by genai-prices' own extraction is not ours, and why; ours is the published price's."""
 
+UNREAD = {
+    "bedrock_native": "the counts stand in headers, in event streams and in makers' own members",
+    "gemini_caches": "what is kept by the hour is neither extracted nor priced",
+    "images_each": "images are counted where nothing is said of them",
+}
+"""Dialects of which genai-prices extracts no answer as it comes, and why."""
+
 
 def published() -> list[tuple[str, dict[str, Any]]]:
     return [
@@ -91,7 +98,7 @@ def used(folder: Path, case: dict[str, Any]) -> tuple[Call, Usage | None, PriceS
     """A sample's call, what its answer says it used, and the sheet that prices them."""
     call = call_of(folder, case)
     data, content_type = answer_of(folder, case)
-    meter = route.meter(call, content_type, take_out_usage=False)
+    meter = route.meter(call, content_type, take_out_usage=False, headers=told(case))
     meter.feed(data)
     meter.finish()
     assert call.model is not None
@@ -203,7 +210,8 @@ def test_cost_equals_the_catalogues_own_extraction_and_price_or_says_why_not(
     theirs = extracted_cost(folder, case, call)
     same = theirs is not None and math.ceil(theirs) == sheet.cost_nano_usd(usage, call)
 
-    assert same is (f"{folder.name}-{case['name']}" not in DIFFERENT)
+    differs = f"{folder.name}-{case['name']}" in DIFFERENT or folder.name in UNREAD
+    assert same is not differs
 
 
 def test_every_listed_difference_is_one_of_a_sample_with_a_price() -> None:

@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import pytest
 
-from tollkeeper.domain import Usage
+from tollkeeper import facts
+from tollkeeper.core.pricing import PriceBook
+from tollkeeper.core.units import fitting
+from tollkeeper.domain import NANO_PER_USD, Mode, Policy, Usage
 from tollkeeper.errors import WireError
 from wire.asking import asked, sent
 
 MADE = "/v1/images/generations"
 EDITED = "/v1/images/edits"
+BOOK = PriceBook(Policy("d", Mode.ENFORCE, "UTC", facts.providers()))
+NOW = 1_795_000_000 * NANO_PER_USD
 
 
 def test_as_many_of_the_dearest_images_are_reserved_as_are_asked_for() -> None:
@@ -85,3 +90,46 @@ def test_the_number_in_a_form_is_read_once_and_as_a_number() -> None:
 
 def test_a_variation_needs_no_prompt() -> None:
     assert sent("/v1/images/variations", ("model", "dall-e-2"), ("image", b"a")).prompt == ""
+
+
+@pytest.mark.parametrize(
+    ("provider", "body", "usd_each"),
+    [
+        ("openai", {"model": "dall-e-2"}, 0.02),
+        ("openai", {"model": "dall-e-2", "size": "256x256"}, 0.016),
+        ("openai", {"model": "dall-e-3"}, 0.04),
+        ("openai", {"model": "dall-e-3", "quality": "hd"}, 0.08),
+        ("openai", {"model": "dall-e-3", "size": "1024x1792"}, 0.08),
+        ("openai", {"model": "dall-e-3", "size": "1024x1792", "quality": "hd"}, 0.12),
+        ("xai", {"model": "grok-2-image"}, 0.07),
+        ("xai", {"model": "grok-imagine-image", "resolution": "1k"}, 0.02),
+    ],
+)
+def test_an_image_that_is_billed_by_itself_costs_what_its_size_and_quality_cost(
+    provider: str, body: dict[str, object], usd_each: float
+) -> None:
+    call = asked(MADE, {"prompt": "x", "n": 2} | body, provider)
+    sheet = fitting(BOOK.sheet(provider, call.model or "", NOW, call.service_tier), call)
+
+    assert sheet is not None
+    assert sheet.prices_tier(call.service_tier)
+    assert sheet.worst_cost_nano_usd(0, 0, call) == round(2 * usd_each * NANO_PER_USD)
+
+
+@pytest.mark.parametrize(
+    ("provider", "path", "body"),
+    [
+        ("openai", MADE, {"model": "dall-e-3", "size": "auto"}),
+        ("openai", MADE, {"model": "dall-e-2", "quality": "hd"}),
+        ("xai", MADE, {"model": "grok-imagine-image", "resolution": "2k"}),
+        ("xai", EDITED, {"model": "grok-imagine-image", "image": {"url": "https://x.example/a"}}),
+    ],
+)
+def test_an_image_of_another_size_or_quality_has_no_known_price(
+    provider: str, path: str, body: dict[str, object]
+) -> None:
+    call = asked(path, {"prompt": "x"} | body, provider)
+    sheet = BOOK.sheet(provider, call.model or "", NOW, call.service_tier)
+
+    assert sheet is not None
+    assert not sheet.prices_tier(call.service_tier)

@@ -6,11 +6,11 @@ import json
 from typing import Any
 
 from tollkeeper.domain import Dialect, Usage
-from tollkeeper.wire.reading import Reading
+from tollkeeper.wire.reading import ConversationReading
 
 
-def reading(dialect: Dialect, *events: dict[str, Any]) -> Reading:
-    made = Reading(dialect, "openai")
+def reading(dialect: Dialect, *events: dict[str, Any]) -> ConversationReading:
+    made = ConversationReading(dialect, "openai")
     for event in events:
         made.event(json.dumps(event).encode())
     return made
@@ -48,7 +48,7 @@ def test_a_message_whose_end_names_no_usage_is_not_measured_by_its_beginning() -
 
 
 def test_an_event_that_was_cut_counts_by_its_texts_and_ends_nothing() -> None:
-    told = Reading(Dialect.OPENAI_CHAT, "openai")
+    told = ConversationReading(Dialect.OPENAI_CHAT, "openai")
 
     told.event(b'{"choices":[{"delta":{"content":"some wor')
 

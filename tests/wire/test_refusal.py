@@ -10,8 +10,9 @@ from tollkeeper.domain import NS_PER_SECOND, Code, Dialect, Effect, Reason
 from tollkeeper.wire import refusal as refusals
 from tollkeeper.wire.event_stream import EventStreamSplitter, payload_of
 from tollkeeper.wire.refusal import Refusal, error_event, refusal, status_of
+from tollkeeper.wire.sse import Form
 
-AMAZONS = (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE)
+AMAZONS = (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE)
 SENTENCE = "agents.atlas allows no o3; ask for gpt-4o."
 
 
@@ -111,7 +112,7 @@ def test_every_refusal_is_json_with_its_id_and_sentence(dialect, code, status) -
             assert body["message"] == SENTENCE
         case Dialect.OLLAMA:
             assert body["error"] == SENTENCE
-        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+        case _ if dialect in AMAZONS:
             assert body["message"] == SENTENCE
         case _:
             assert body["error"]["message"] == SENTENCE
@@ -183,7 +184,10 @@ def test_a_stream_is_refused_like_any_other_call() -> None:
     )
 
 
-@pytest.mark.parametrize("dialect", [*(one for one in Dialect if one not in AMAZONS), None])
+OTHER_EVENTS = (*AMAZONS, Dialect.OLLAMA)
+
+
+@pytest.mark.parametrize("dialect", [*(one for one in Dialect if one not in OTHER_EVENTS), None])
 def test_inside_a_stream_the_refusal_is_one_event(dialect) -> None:
     refused = refusal(dialect, reason(), "call-1", stream=True, status=403)
 
@@ -193,6 +197,41 @@ def test_inside_a_stream_the_refusal_is_one_event(dialect) -> None:
     assert lines[-3].startswith("data: {")
     assert lines[-2:] == ["", ""]
     assert SENTENCE in json.dumps(json.loads(lines[-3][6:]), ensure_ascii=False)
+
+
+def test_inside_a_stream_of_lines_the_refusal_is_a_line_of_its_dialect() -> None:
+    told = {}
+    for dialect in (Dialect.OLLAMA, Dialect.COHERE):
+        refused = refusal(dialect, reason(), "call-1", stream=True, status=403)
+        line = error_event(dialect, refused.body, Form.LINES)
+        assert line.endswith(b"}\n")
+        assert line.count(b"\n") == 1
+        told[dialect] = json.loads(line)
+
+    assert told[Dialect.OLLAMA] == {"error": SENTENCE}
+    assert told[Dialect.COHERE]["event_type"] == "stream-end"
+    assert told[Dialect.COHERE]["finish_reason"] == "ERROR"
+    assert told[Dialect.COHERE]["error"] == SENTENCE
+
+
+def test_inside_coheres_events_the_refusal_ends_the_message() -> None:
+    refused = refusal(Dialect.COHERE, reason(), "call-1", stream=True, status=403)
+
+    head, data, *rest = error_event(Dialect.COHERE, refused.body).decode().split("\n")
+
+    assert (head, rest) == ("event: message-end", ["", ""])
+    delta = {"error": SENTENCE, "finish_reason": "ERROR"}
+    assert json.loads(data.removeprefix("data: ")) == {"type": "message-end", "delta": delta}
+
+
+@pytest.mark.parametrize("dialect", [Dialect.GEMINI, Dialect.CODE_ASSIST])
+def test_inside_an_array_the_refusal_is_its_last_element(dialect) -> None:
+    refused = refusal(dialect, reason(), "call-1", stream=True, status=403)
+
+    elements = json.loads(b'[{"candidates": []}' + error_event(dialect, refused.body, Form.ARRAY))
+
+    assert elements[-1]["error"]["message"] == SENTENCE
+    assert elements[-1]["error"]["code"] == 403
 
 
 def test_text_becomes_an_error_that_geminis_sdk_raises() -> None:

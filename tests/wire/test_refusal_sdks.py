@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.util import find_spec
 from typing import Any
 
 import anthropic
@@ -19,6 +20,10 @@ from google.genai import errors as google_errors
 
 from tollkeeper.domain import Code, Dialect, Effect, Reason
 from tollkeeper.wire.refusal import error_event, refusal, status_of
+from tollkeeper.wire.sse import Form
+
+with_cohere = pytest.mark.skipif(find_spec("cohere") is None, reason="cohere is not installed")
+with_ollama = pytest.mark.skipif(find_spec("ollama") is None, reason="ollama is not installed")
 
 SENTENCE = "agents.atlas.budget_usd.day: 5 USD are spent; it resets at 00:00 UTC."
 
@@ -209,3 +214,56 @@ def test_a_refusal_inside_a_gemini_stream_is_raised_too() -> None:
         gemini(at.url, stream=True)
 
     assert SENTENCE in str(caught.value)
+
+
+COHERE_V2 = b'event: content-delta\ndata: {"type":"content-delta","index":0,"delta":{"message":{"content":{"text":"hi"}}}}\n\n'
+COHERE_V1 = b'{"event_type":"text-generation","text":"hi","is_finished":false}\n'
+
+
+@with_cohere
+def test_a_refusal_inside_coheres_stream_is_its_end_with_our_sentence() -> None:
+    import cohere
+
+    refused = answering(Dialect.COHERE, Code.BUDGET_EXHAUSTED)
+    kind = [("content-type", "text/event-stream")]
+    with server(Answering(200, kind, COHERE_V2 + error_event(Dialect.COHERE, refused.body))) as at:
+        client = cohere.ClientV2("key", base_url=at.url)
+        events = list(client.chat_stream(model="m", messages=[{"role": "user", "content": "x"}]))
+
+    assert [event.type for event in events] == ["content-delta", "message-end"]
+    assert events[-1].delta.error == SENTENCE
+    assert events[-1].delta.finish_reason == "ERROR"
+
+
+@with_cohere
+def test_a_refusal_inside_coheres_older_stream_is_its_end_with_our_sentence() -> None:
+    import cohere
+
+    refused = answering(Dialect.COHERE, Code.BUDGET_EXHAUSTED)
+    line = error_event(Dialect.COHERE, refused.body, Form.LINES)
+    with server(
+        Answering(200, [("content-type", "application/stream+json")], COHERE_V1 + line)
+    ) as at:
+        client = cohere.Client("key", base_url=at.url)
+        events = list(client.chat_stream(model="m", message="x"))
+
+    assert [event.event_type for event in events] == ["text-generation", "stream-end"]
+    assert (events[-1].finish_reason, events[-1].error) == ("ERROR", SENTENCE)
+
+
+@with_ollama
+def test_a_refusal_inside_ollamas_stream_is_raised() -> None:
+    import ollama
+
+    refused = answering(Dialect.OLLAMA, Code.BUDGET_EXHAUSTED)
+    line = error_event(Dialect.OLLAMA, refused.body, Form.LINES)
+    begun = b'{"model":"m","message":{"role":"assistant","content":"hi"},"done":false}\n'
+    with server(Answering(200, [("content-type", "application/x-ndjson")], begun + line)) as at:
+        client = ollama.Client(at.url)
+        stream = client.chat("m", [{"role": "user", "content": "x"}], stream=True)
+        seen = [next(stream).message.content]
+        with pytest.raises(ollama.ResponseError) as caught:
+            next(stream)
+
+    assert seen == ["hi"]
+    assert caught.value.error == SENTENCE

@@ -57,6 +57,12 @@ def answer_of(folder: Path, case: dict[str, Any]) -> tuple[bytes, str]:
     raise AssertionError(case["name"])
 
 
+def told(case: dict[str, Any]) -> dict[str, str]:
+    """The answer's headers that say what was used."""
+    headers: dict[str, str] = case.get("answer_headers", {})
+    return headers
+
+
 def usage_of(case: dict[str, Any]) -> Usage | None:
     """The usage that a case expects; YAML has no tuples."""
     if case["usage"] is None:
@@ -138,7 +144,9 @@ def test_what_a_tool_is_called_with_is_within_the_bound_of_what_was_seen(
 @pytest.mark.parametrize(("folder", "case"), cases())
 def test_an_answers_usage_is_read_whole(folder: Path, case: dict[str, Any]) -> None:
     data, content_type = answer_of(folder, case)
-    meter = route.meter(call_of(folder, case), content_type, take_out_usage=False)
+    meter = route.meter(
+        call_of(folder, case), content_type, take_out_usage=False, headers=told(case)
+    )
 
     passed = meter.feed(data) + meter.finish()
 
@@ -154,13 +162,13 @@ def test_any_chunking_gives_the_same_usage_and_the_same_bytes(
 ) -> None:
     data, content_type = answer_of(folder, case)
     call = call_of(folder, case)
-    whole = route.meter(call, content_type, take_out_usage=take_out)
+    whole = route.meter(call, content_type, take_out_usage=take_out, headers=told(case))
     expected = whole.feed(data) + whole.finish()
 
     @settings(max_examples=25, deadline=None)
     @given(st.lists(st.integers(0, len(data)), max_size=20))
     def check(cuts: list[int]) -> None:
-        meter = route.meter(call, content_type, take_out_usage=take_out)
+        meter = route.meter(call, content_type, take_out_usage=take_out, headers=told(case))
         passed = []
         for chunk in chunks_of(data, cuts):
             went_on = meter.feed(chunk)
@@ -179,7 +187,9 @@ def test_any_chunking_gives_the_same_usage_and_the_same_bytes(
 @pytest.mark.parametrize(("folder", "case"), cases())
 def test_one_byte_at_a_time_gives_the_same_usage(folder: Path, case: dict[str, Any]) -> None:
     data, content_type = answer_of(folder, case)
-    meter = route.meter(call_of(folder, case), content_type, take_out_usage=False)
+    meter = route.meter(
+        call_of(folder, case), content_type, take_out_usage=False, headers=told(case)
+    )
 
     for i in range(len(data)):
         meter.feed(data[i : i + 1])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from tollkeeper.domain import Usage
-from tollkeeper.wire.task_meter import LineSplitter, meter
+from tollkeeper.domain import Call, Usage
+from tollkeeper.wire.meter import StreamMeter
+from tollkeeper.wire.sse import LineSplitter
+from tollkeeper.wire.task_meter import meter
 from wire.asking import asked, sent
 from wire.test_audio_length import wav
 
@@ -67,3 +71,49 @@ def test_lines_come_out_as_they_went_in() -> None:
 
     assert b"".join(raw for raw, _ in events) == b'{}\n{"a":1}\n\n{"b"'
     assert [payload for _, payload in events] == [b"{}", b'{"a":1}', b"", b'{"b"']
+
+
+COHERE = asked("/v2/chat", {"model": "command-r", "messages": [], "stream": True}, "cohere")
+WRITTEN = sent(
+    "/v1/audio/transcriptions", ("model", "gpt-4o-transcribe"), ("file", wav(1)), ("stream", "true")
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "event", "words"),
+    [
+        (OLLAMA, "application/x-ndjson", {"response": "one two "}, 2),
+        (OLLAMA, "application/x-ndjson", {"message": {"content": "one", "thinking": "two "}}, 1),
+        (COHERE, "text/event-stream", {"type": "content-delta", "delta": {"message": {"content": {"text": "one two "}}}}, 2),
+        (COHERE, "text/event-stream", {"type": "tool-plan-delta", "delta": {"message": {"tool_plan": "one two "}}}, 2),
+        (COHERE, "application/stream+json", {"event_type": "text-generation", "text": "one two "}, 2),
+        (COHERE, "application/stream+json", {"event_type": "stream-end", "response": {"text": "one two"}}, 0),
+        (WRITTEN, "text/event-stream", {"type": "transcript.text.delta", "delta": "one two "}, 2),
+    ],
+)  # fmt: skip
+def test_words_that_were_written_are_counted_and_end_a_stream_that_outgrows(
+    call: Call, kind: str, event: dict[str, object], words: int
+) -> None:
+    data = json.dumps(event).encode() + b"\n"
+    data = b"data: " + data + b"\n" if kind == "text/event-stream" else data
+    counting = meter(call, kind)
+    assert isinstance(counting, StreamMeter)
+    counting.outgrows = lambda _, least: least > words
+
+    passed = counting.feed(data) + counting.feed(data + data)
+
+    assert counting.seen_output_tokens_least >= words
+    assert counting.outgrown is (words > 0)
+    assert passed == data * (2 if words else 3)
+
+
+def test_speech_that_comes_as_events_is_counted_by_its_bytes_alone() -> None:
+    spoken = asked(
+        "/v1/audio/speech",
+        {"model": "gpt-4o-mini-tts", "input": "x", "voice": "a", "stream_format": "sse"},
+    )
+    counting = meter(spoken, "text/event-stream")
+
+    counting.feed(b'data: {"type":"speech.audio.delta","audio":"AAAA"}\n\n')
+
+    assert (counting.seen_output_tokens_least, counting.seen_output_tokens_bound) == (0, 44)

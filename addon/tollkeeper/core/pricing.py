@@ -18,7 +18,8 @@ from tollkeeper.domain import Policy, Prices, Provider
 __all__ = ["PRICE_KEYS", "PriceBook", "PriceSheet"]
 
 PRICE_KEYS: Final = Rates._fields
-"""Keys of an owner's price: per million tokens or ``characters``, per hour for ``audio_hours``, all others
+"""Keys of an owner's price: per million tokens or ``characters``, per hour for ``audio_hours``, per million
+tokens and hour for ``cache_storage``, all others
 (``web_searches``, ``requests``, ``images``, ``pages``, ``search_units``) per thousand."""
 
 
@@ -86,9 +87,12 @@ def _compile(
         )
     tariffs = entry.tariffs(quarter) if entry else None
     if entry is None or tariffs is None:
-        return _by_units(provider, model, asked)
+        return _by_units(provider, model, asked, most)
     percent = facts.region_percent(provider.name, model)
-    now, *later = (_as_billed(tariff, fees.get("request", 0), percent) for tariff in tariffs)
+    storage = facts.cache_storage(provider.name, model)
+    now, *later = (
+        _as_billed(_stored(tariff, storage), fees.get("request", 0), percent) for tariff in tariffs
+    )
     coming = tuple(one for one in later if one != now)
     return PriceSheet(
         entry.source, window, most, now, coming, asked, entry.elective,
@@ -114,6 +118,16 @@ def _routed(provider: Provider, model: str) -> str:
     return next((model.removesuffix(end) for end in _ROUTES if model.endswith(end)), model)
 
 
+def _stored(tariff: Tariff, storage: int) -> Tariff:
+    """A tariff with the price of keeping a million tokens for an hour, which the catalogue lacks."""
+    if not storage:
+        return tariff
+    return {
+        tier: tuple((start, rates._replace(cache_storage=storage)) for start, rates in rows)
+        for tier, rows in tariff.items()
+    }
+
+
 def _as_billed(tariff: Tariff, request_fee: int, percent: int) -> Tariff:
     """A tariff with a fee for each request, where it has none, and a region's price of tokens."""
 
@@ -133,13 +147,23 @@ def _as_billed(tariff: Tariff, request_fee: int, percent: int) -> Tariff:
     }
 
 
-def _by_units(provider: Provider, model: str, service_tier: str | None) -> PriceSheet | None:
-    """A sheet of other measures than tokens, which the catalogue lacks, or None."""
+def _by_units(
+    provider: Provider, model: str, service_tier: str | None, most: int | None
+) -> PriceSheet | None:
+    """A sheet of what the catalogue lacks, most of it by other measures than tokens, or None.
+
+    Where an image's size or quality changes its price, they are its tier: what a call asks for is
+    billed by that or by the cheapest, ``STANDARD``, whichever is dearer.
+    """
     found = facts.unit_rates(provider.name, model)
     if found is None:
         return None
-    rates = owners_rates({"input": 0, "output": 0, **found[0]})
-    return PriceSheet(found[1], None, None, {STANDARD: ((0, rates),)}, asked_tier=service_tier)
+    tiers = {STANDARD: found[0], **facts.unit_tiers(provider.name, model)}
+    tariff = {
+        tier: ((0, owners_rates({"input": 0, "output": 0, **rates})),)
+        for tier, rates in tiers.items()
+    }
+    return PriceSheet(found[1], None, most, tariff, asked_tier=service_tier)
 
 
 def owners_glob(provider: Provider, model: str) -> str | None:
@@ -209,4 +233,5 @@ def owners_rates(prices: Mapping[str, int]) -> Rates:
         pages=prices.get("pages", 0),
         search_units=prices.get("search_units", 0),
         cache_read_audio=prices.get("cache_read_audio"),
+        cache_storage=prices.get("cache_storage", 0),
     )

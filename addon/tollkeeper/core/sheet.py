@@ -78,6 +78,7 @@ class Rates(NamedTuple):
     pages: int = 0
     search_units: int = 0
     cache_read_audio: int | None = None
+    cache_storage: int = 0
 
 
 type Brackets = tuple[tuple[int, Rates], ...]
@@ -255,7 +256,8 @@ class PriceSheet:
             if start < input_tokens or start == 0
         )
         if call.most is not None:
-            numerator += percent * max(units_numerator(rates, call.most) for rates in self.rows())
+            reached = self._reached_rows(call)
+            numerator += percent * max(units_numerator(rates, call.most) for rates in reached)
         return -(-numerator // (MEGA * 100)) + server_tools_nano_usd
 
     def rows(self) -> Iterator[Rates]:
@@ -263,6 +265,13 @@ class PriceSheet:
         for tariff in (self.tariff, *self.coming):
             for brackets in tariff.values():
                 yield from (rates for _, rates in brackets)
+
+    def _reached_rows(self, call: Call) -> Iterator[Rates]:
+        """Every row that may price this call."""
+        asked = call.service_tier or self.asked_tier
+        for tariff in (self.tariff, *self.coming):
+            for tier in self._reachable(tariff, asked):
+                yield from (rates for _, rates in tariff[tier])
 
     def affordable_output_tokens(
         self, left_nano_usd: int, input_tokens: int, call: Call, server_tools_nano_usd: int = 0

@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 
 _THOUSAND: Final = 1000
 _HOUR_MILLISECONDS: Final = 3_600_000
+_HOUR_SECONDS: Final = 3600
 _MEGA: Final = 1_000_000
 
-MEASURES: Final = ("audio_hours", "characters", "images", "pages", "search_units")
+MEASURES: Final = (
+    "audio_hours",
+    "characters",
+    "images",
+    "pages",
+    "search_units",
+    "cache_storage",
+)
 """The rates that are not of tokens, as an owner's price names them."""
 
-_COUNTS: Final = {"audio_hours": "audio_milliseconds"}
+_COUNTS: Final = {"audio_hours": "audio_milliseconds", "cache_storage": "kept_token_seconds"}
 """Counts in a usage that do not have the name of their rate."""
 
 
@@ -30,6 +38,7 @@ def units_numerator(rates: Rates, usage: Usage) -> int:
     audio = usage.audio_milliseconds * rates.audio_hours * _MEGA
     return (
         -(-audio // _HOUR_MILLISECONDS)
+        - (-usage.kept_token_seconds * rates.cache_storage // _HOUR_SECONDS)
         + usage.characters * rates.characters
         + (
             usage.images * rates.images

@@ -37,7 +37,7 @@ from tollkeeper.facts.endpoints import (
     refused_endpoints,
     reroute,
 )
-from tollkeeper.facts.fees import region_percent, tool_fees
+from tollkeeper.facts.fees import cache_storage, region_percent, tool_fees
 from tollkeeper.facts.hosts import (
     AUTH_HEADERS,
     HOUSE,
@@ -59,6 +59,8 @@ from tollkeeper.facts.tasks import (
     least_audio_milliseconds,
     speech_fact,
     unit_rates,
+    unit_tier,
+    unit_tiers,
 )
 
 __all__ = [
@@ -71,6 +73,7 @@ __all__ = [
     "SpeechFact",
     "bears_heartbeats",
     "billed_as",
+    "cache_storage",
     "client_family",
     "credential_headers",
     "credential_query",
@@ -109,4 +112,6 @@ __all__ = [
     "takes_key",
     "tool_fees",
     "unit_rates",
+    "unit_tier",
+    "unit_tiers",
 ]

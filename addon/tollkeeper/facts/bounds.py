@@ -33,6 +33,7 @@ _FAMILY: Mapping[Dialect, str] = {
     Dialect.OLLAMA: "openai",
     Dialect.BEDROCK_CONVERSE: "bedrock",
     Dialect.BEDROCK_INVOKE: "anthropic",
+    Dialect.BEDROCK_NATIVE: "bedrock",
 }
 
 

@@ -151,8 +151,8 @@ def refused(provider: Provider, path: str) -> RefusedFact | None:
         return None
     for mount in mounts(provider):
         for fact in refused_endpoints(mount.api):
-            prefix = "" if fact.root else mount.prefix
-            if path.startswith(prefix) and _compiled(fact.path_re).fullmatch(path[len(prefix) :]):
+            rest = path if fact.root else below(mount, path)
+            if rest is not None and _compiled(fact.path_re).fullmatch(rest):
                 return fact
     return None
 

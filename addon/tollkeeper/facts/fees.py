@@ -35,6 +35,21 @@ def tool_fees(provider: str, model: str) -> Mapping[str, int]:
 
 
 @lru_cache(maxsize=4096)
+def cache_storage(provider: str, model: str) -> int:
+    """What keeping a million tokens of a cache costs an hour, in nano-USD; 0 when it is not known.
+
+    Args:
+        provider: A name of ``providers()``.
+        model: As the provider names it.
+    """
+    for row in read_table("fees")["cache_storage"]:
+        fits = any(fnmatchcase(model.lower(), glob) for glob in row["models"])
+        if row["provider"] == provider and fits:
+            return int(Decimal(str(row["usd"])) * NANO_PER_USD)
+    return 0
+
+
+@lru_cache(maxsize=4096)
 def region_percent(provider: str, model: str) -> int:
     """What a model's tokens cost at this provider, in percent of the list price.
 

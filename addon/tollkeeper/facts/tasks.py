@@ -89,5 +89,31 @@ def unit_rates(provider: str, model: str) -> tuple[Mapping[str, int], str] | Non
     return None
 
 
+def unit_tiers(provider: str, model: str) -> Mapping[str, Mapping[str, int]]:
+    """The same by what is asked for (size and quality of an image), where that changes the price."""
+    for entry in _table()["prices"]:
+        fits = any(fnmatchcase(model.lower(), glob) for glob in entry["models"])
+        if entry["provider"] == provider and fits:
+            return {
+                tier: {name: _nano(usd) for name, usd in rates.items()}
+                for tier, rates in entry.get("tiers", {}).items()
+            }
+    return {}
+
+
+def unit_tier(provider: str, model: str, asked: Mapping[str, object]) -> str | None:
+    """The tier of ``unit_tiers`` that a request asks for, or None where the model has none.
+
+    Args:
+        asked: The request's members.
+    """
+    for entry in _table()["prices"]:
+        fits = any(fnmatchcase(model.lower(), glob) for glob in entry["models"])
+        if entry["provider"] == provider and fits and "by" in entry:
+            named = (str(asked.get(name) or meant) for name, meant in entry["by"].items())
+            return "-".join(named).lower()
+    return None
+
+
 def _nano(usd: str) -> int:
     return int((Decimal(usd) * NANO_PER_USD).to_integral_value(ROUND_CEILING))

@@ -233,6 +233,17 @@ _FIRST = (
         PRIMARY KEY (provider, id)
     ) STRICT, WITHOUT ROWID
     """,
+    # Caches that providers keep: what they hold bounds the calls that name them, and more time for them.
+    """
+    CREATE TABLE caches (
+        provider TEXT NOT NULL,
+        id TEXT NOT NULL,                -- as the provider names it
+        model TEXT NOT NULL,
+        tokens INTEGER NOT NULL,
+        until_ns INTEGER NOT NULL,       -- until when its keeping is booked
+        PRIMARY KEY (provider, id)
+    ) STRICT, WITHOUT ROWID
+    """,
     # Background calls: their reservation stands until their answer was asked for.
     """
     CREATE TABLE awaited (

@@ -11,6 +11,7 @@ from tollkeeper.domain import (
     Billing,
     Call,
     Dialect,
+    Kept,
     Outcome,
     Settlement,
 )
@@ -27,6 +28,9 @@ Source: https://platform.openai.com/docs/guides/your-data
 
 MOST_KEPT = 10_000
 """Objects of one agent; the oldest are forgotten first."""
+
+ENDED_NS = 24 * 3600 * NS_PER_SECOND
+"""How long after its end a cache is still known, should clocks differ."""
 
 AWAITED_NS = 24 * 3600 * NS_PER_SECOND
 """How long a background call may stay unsettled after it was last asked for. Its provider keeps the
@@ -63,6 +67,23 @@ class Objects(Journal):
                 " SET at_ns = excluded.at_ns WHERE agent = excluded.agent",
                 [(provider, one, agent, now_ns) for one in ids],
             )
+
+    def remember_cache(self, provider: str, kept: Kept) -> None:
+        """What a provider says of a cache; the time that is booked never gets shorter."""
+        with self.transaction() as connection:
+            connection.execute(
+                "INSERT INTO caches VALUES (?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+                " until_ns = max(until_ns, excluded.until_ns)",
+                (provider, kept.id, kept.model, kept.tokens, kept.until_ns),
+            )
+
+    def cache(self, provider: str, cache: str) -> Kept | None:
+        """What is known of a cache, or None."""
+        rows = self._read(
+            "SELECT id, model, tokens, until_ns FROM caches WHERE provider = ? AND id = ?",
+            (provider, cache),
+        )
+        return next((Kept(*row) for row in rows), None)
 
     def await_answer(self, call: str, response: str, asked: Call, now_ns: int) -> None:
         """Keep the reservation of a call open that goes on behind its answer; again to go on longer."""
@@ -144,6 +165,12 @@ def own_objects(
 def forget(connection: Connection, now_ns: int) -> None:
     """Drop what is too old, and of each agent the oldest beyond ``MOST_KEPT``."""
     connection.execute("DELETE FROM objects WHERE at_ns <= ?", (now_ns - KEPT_NS,))
+    connection.execute("DELETE FROM caches WHERE until_ns <= ?", (now_ns - ENDED_NS,))
+    connection.execute(
+        "DELETE FROM caches WHERE (provider, id) IN"
+        " (SELECT provider, id FROM caches ORDER BY until_ns DESC, id LIMIT -1 OFFSET ?)",
+        (MOST_KEPT,),
+    )
     connection.execute(
         "DELETE FROM objects WHERE (provider, id) IN (SELECT provider, id FROM (SELECT provider, id,"
         " row_number() OVER (PARTITION BY agent ORDER BY at_ns DESC, id) AS place FROM objects)"

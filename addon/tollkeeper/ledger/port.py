@@ -19,6 +19,7 @@ from tollkeeper.domain import (
     Balance,
     Call,
     Decision,
+    Kept,
     Limits,
     Principal,
     Reason,
@@ -192,6 +193,12 @@ class Ledger(Protocol):
 
     def remember(self, agent: str, provider: str, ids: Iterable[str], now_ns: int) -> None:
         """These were made by calls of this agent. What another agent's calls made stays theirs."""
+
+    def remember_cache(self, provider: str, kept: Kept) -> None:
+        """What a provider says of a cache; the time that is booked never gets shorter."""
+
+    def cache(self, provider: str, cache: str) -> Kept | None:
+        """What is known of a cache, or None."""
 
     def await_answer(self, call: str, response: str, asked: Call, now_ns: int) -> None:
         """Keep the reservation of a call open that goes on behind its answer, over restarts too."""

@@ -66,6 +66,7 @@ class PriceEntry(Strict):
     requests: Usd | None = None
     """USD per thousand requests."""
     audio_hours: Usd | None = None
+    cache_storage: Usd | None = None
     """USD per hour of audio that is heard."""
     characters: Usd | None = None
     """USD per million characters that are spoken."""

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import brotli
 import zstandard
 
 from tollkeeper.domain import Call, Usage
 from tollkeeper.wire import route
-from tollkeeper.wire.meter import Meter, Outgrows, StreamMeter
+from tollkeeper.wire.meter import StreamMeter
+from tollkeeper.wire.metering import Meter, Outgrows
+from tollkeeper.wire.sse import Form
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +43,18 @@ class Answer:
     """
 
     def __init__(
-        self, call: Call, content_type: str, encoding: str, *, take_out_usage: bool
+        self,
+        call: Call,
+        content_type: str,
+        encoding: str,
+        *,
+        take_out_usage: bool,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """Choose the meter and the decoder; an unknown encoding is not metered."""
         encoded = encoding.strip().lower() not in ("", "identity")
         self.meter: Meter = route.meter(
-            call, content_type, take_out_usage=take_out_usage and not encoded
+            call, content_type, take_out_usage=take_out_usage and not encoded, headers=headers
         )
         self.decode = decoder(encoding) if encoded else None
         self.decoded_bytes = 0
@@ -116,9 +125,9 @@ class Answer:
         return True
 
     @property
-    def in_array(self) -> bool:
-        """Whether its events are the elements of one JSON array."""
-        return isinstance(self.meter, StreamMeter) and self.meter.in_array
+    def form(self) -> Form:
+        """How its events stand one after the other."""
+        return self.meter.form if isinstance(self.meter, StreamMeter) else Form.EVENTS
 
     @property
     def outgrown(self) -> bool:

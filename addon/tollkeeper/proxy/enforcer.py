@@ -142,7 +142,8 @@ class Enforcer:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
-            passage.call = self.outgoing.as_sent(flow, inbound.provider, call)
+            call = self.keeping.known(self.outgoing.as_sent(flow, inbound.provider, call))
+            passage.call = call
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -215,15 +216,16 @@ class Enforcer:
             flow.response.headers.pop("sec-websocket-extensions", None)
         fits_begun_stream(flow)
         assert passage.call is not None
-        content_type = flow.response.headers.get("content-type", "")
+        told = headers_of(flow.response)
         passage.answer = Answer(
             passage.call,
-            content_type,
-            flow.response.headers.get("content-encoding", ""),
+            told.get("content-type", ""),
+            told.get("content-encoding", ""),
             take_out_usage=passage.usage_spliced,
+            headers=told,
         )
         if passage.admission.decision.billing is not Billing.METERED:
-            passage.told = headers_of(flow.response)
+            passage.told = told
         disclose.answered(flow, passage.admission)
         if passage.call.stream and flow.response.status_code < 400:
             flow.response.stream = passage.answer

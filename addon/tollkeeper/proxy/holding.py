@@ -14,7 +14,7 @@ from tollkeeper.proxy.layers import STREAMS, GovernedStream
 from tollkeeper.proxy.passage import Passage, dialect_of
 from tollkeeper.proxy.settling import Books
 from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
-from tollkeeper.wire.refusal import error_event
+from tollkeeper.wire.refusal import AMAZONS, error_event
 
 BEAT_SECONDS = 4
 """Between two heartbeats; a client that gives up sooner is sent them at half its patience."""
@@ -65,7 +65,7 @@ def kept_waiting(flow: http.HTTPFlow, passage: Passage) -> GovernedStream | None
     call, request = passage.call, flow.request
     if call is None or not call.stream or not facts.bears_heartbeats(passage.family):
         return None
-    if call.dialect in (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE):
+    if call.dialect in AMAZONS:
         return None
     if call.dialect in (Dialect.GEMINI, Dialect.CODE_ASSIST) and request.query.get_all("alt") != [
         "sse"

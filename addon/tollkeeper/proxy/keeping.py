@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from tollkeeper.core.keys import goes_with_own_key
 from tollkeeper.core.pricing import PriceBook
-from tollkeeper.domain import Basis, Decision, Effect, Outcome, Settlement, Usage
+from tollkeeper.domain import Basis, Call, Decision, Effect, Kept, Outcome, Settlement, Usage
 from tollkeeper.errors import LedgerError
 from tollkeeper.ledger.objects import Awaited
 from tollkeeper.proxy.passage import Passage
 from tollkeeper.proxy.settling import Books, as_told, by_payer, priced
 from tollkeeper.proxy.station import Station
+from tollkeeper.wire.gemini_caches import named_by, with_known
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.route import STORED
 
@@ -43,6 +44,8 @@ class Keeping:
             return False
         made, ledger, now_ns = answer.meter.made, self.station.ledger, self.station.now_ns()
         await self.remember(passage)
+        if made.kept is not None:
+            await self.remember_cache(call.provider, made.kept)
         if call.operation == STORED:
             await self.asked_for(call.provider, made, answer.usage)
             return False
@@ -89,6 +92,25 @@ class Keeping:
             )
         except LedgerError as error:
             log.warning("Objects of an answer could not be remembered: %s", error)
+
+    async def remember_cache(self, provider: str, kept: Kept) -> None:
+        """Write down what a cache holds; one that cannot be written stays unbounded."""
+        ledger = self.station.ledger
+        try:
+            await self.station.write(lambda: ledger.remember_cache(provider, kept))
+        except LedgerError as error:
+            log.warning("A cache could not be remembered: %s", error)
+
+    def known(self, call: Call) -> Call:
+        """The call, with what is known of the cache that it names.
+
+        Raises:
+            WireError: For more time for a cache that nothing is known of.
+        """
+        name = named_by(call)
+        if name is None:
+            return call
+        return with_known(call, self.station.ledger.cache(call.provider, name))
 
     @staticmethod
     def with_own_key(passage: Passage) -> bool:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from tollkeeper.core.ceiling import Ceiling
-from tollkeeper.domain import Call, Code, Decision, Dialect, Effect, Reason
+from tollkeeper.domain import Call, Code, Decision, Effect, Reason
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.passage import Passage
 from tollkeeper.wire.refusal import error_event, refusal, status_of, usd
+from tollkeeper.wire.sse import Form
 
 
 def watch(passage: Passage, answer: Answer) -> bool:
@@ -21,12 +22,12 @@ def watch(passage: Passage, answer: Answer) -> bool:
     if admission.decision.cuts is None or not call.metered:
         return False
     ceiling = Ceiling(call, admission.decision, passage.sheet)
-    words = last_words(call, admission.decision, admission.id, in_array=answer.in_array)
+    words = last_words(call, admission.decision, admission.id, answer.form)
     return answer.end_when(ceiling.outgrown, words)
 
 
-def last_words(call: Call, decision: Decision, call_id: str, *, in_array: bool) -> bytes:
-    """The error that ends the client's stream, in its dialect."""
+def last_words(call: Call, decision: Decision, call_id: str, form: Form) -> bytes:
+    """The error that ends the client's stream, in its dialect and in the stream's form."""
     reserved = f"${usd(decision.reserve_nano_usd)}"
     limit = decision.bound_output_tokens
     message = (
@@ -35,6 +36,4 @@ def last_words(call: Call, decision: Decision, call_id: str, *, in_array: bool) 
     )
     reason = Reason(Effect.DENY, Code.BUDGET_EXHAUSTED, decision.cuts or "", message)
     made = refusal(call.dialect, reason, call_id, stream=True, status=status_of(reason.code))
-    if in_array and call.dialect is Dialect.GEMINI:
-        return b",\n" + made.body + b"]"
-    return error_event(call.dialect, made.body)
+    return error_event(call.dialect, made.body, form)

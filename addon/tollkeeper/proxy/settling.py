@@ -36,6 +36,9 @@ log = logging.getLogger(__name__)
 
 _NOTHING_SEEN = Usage()
 
+_UNNAMED = (Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE)
+"""Answers that do not name the inference profile, whose price is what counts."""
+
 _ENDS_UNSAID = (Dialect.GEMINI, Dialect.CODE_ASSIST)
 
 _NO_PRICE = "no price is known that bounds it"
@@ -158,7 +161,7 @@ def as_told(made: Settlement, call: Call, prices: PriceBook, now_ns: int) -> Set
     another name for what the owner priced, so it changes nothing. An owner's own price stands, and
     answers of Bedrock do not name the region's profile that prices them.
     """
-    told, amazon = made.usage.model, call.dialect is Dialect.BEDROCK_INVOKE
+    told, amazon = made.usage.model, call.dialect in _UNNAMED
     if call.deployment is None or told is None or amazon or made.cost_nano_usd is None:
         return made
     judged = prices.sheet(call.provider, call.model or "", now_ns, call.service_tier)

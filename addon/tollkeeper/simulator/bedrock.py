@@ -1,4 +1,4 @@
-"""Amazon Bedrock, as simulated: Converse and Claude's InvokeModel, as JSON and as event streams.
+"""Amazon Bedrock, as simulated: Converse and InvokeModel, as JSON and as event streams.
 
 Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html,
 https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html,
@@ -15,7 +15,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from tollkeeper.domain import Dialect, Usage
-from tollkeeper.simulator import anthropic_messages
+from tollkeeper.simulator import anthropic_messages, bedrock_native
 from tollkeeper.simulator.exchange import Answer, Exchange, Frame, Plan, asked_tokens, groups
 from tollkeeper.simulator.frames import dump, json_answer, stream_answer
 from tollkeeper.simulator.script import Script
@@ -35,6 +35,9 @@ def read(
         KeyError: A required member is missing, or the path is none of Bedrock's.
     """
     model, stream = unquote(named), verb.endswith("-stream")
+    if verb.startswith("invoke") and "claude" not in model:
+        native = bedrock_native.read(body, model, serial, now_s, stream=stream)
+        return native, Dialect.BEDROCK_NATIVE
     if verb.startswith("invoke"):
         _ = body["anthropic_version"]
         whole = {**body, "model": model, "stream": stream}
@@ -44,10 +47,17 @@ def read(
     return _conversation(body, model, serial, now_s, stream=stream), Dialect.BEDROCK_CONVERSE
 
 
+def made(body: dict[str, Any], named: str) -> tuple[Answer, Usage] | None:
+    """What a model that holds no conversations makes of a body; None for all others."""
+    return bedrock_native.made(unquote(named), body)
+
+
 def answer(
     exchange: Exchange, script: Script, planned: Plan, usage: Usage, dialect: Dialect
 ) -> Answer:
     """The answer that the path asked for."""
+    if dialect is Dialect.BEDROCK_NATIVE:
+        return bedrock_native.answer(exchange, script, planned, usage)
     if dialect is Dialect.BEDROCK_INVOKE:
         said = anthropic_messages.answer(exchange, script, planned, usage)
         return _wrapped(said, script, usage) if exchange.stream else said

@@ -41,6 +41,7 @@ class Exchange:
         forced_tool: The tool that the request insists on.
         include_usage: Whether an OpenAI chat stream ends with a usage event.
         sse: False for Gemini's streams as one JSON array.
+        cached_tokens: Of the input, what a cache holds that the request names.
         serial: Makes the answer's ids.
     """
 
@@ -54,6 +55,7 @@ class Exchange:
     forced_tool: str | None = None
     include_usage: bool = False
     sse: bool = True
+    cached_tokens: int = 0
     serial: int = 0
     created_s: int = 0
 
@@ -132,7 +134,7 @@ def plan(exchange: Exchange, script: Script) -> Plan:
 def usage(exchange: Exchange, script: Script, planned: Plan) -> Usage:
     """What is billed when the whole answer is generated; counts are inclusive."""
     billed_input = exchange.input_tokens if script.input is None else script.input
-    reads = min(script.cache_read, billed_input)
+    reads = min(script.cache_read + exchange.cached_tokens, billed_input)
     long_writes = min(script.cache_write_1h, billed_input - reads)
     writes = min(script.cache_write, billed_input - reads - long_writes)
     return Usage(

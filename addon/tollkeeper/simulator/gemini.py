@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from tollkeeper.domain import Usage
+from tollkeeper.simulator import gemini_caches
 from tollkeeper.simulator.exchange import Answer, Exchange, Frame, Plan, asked_tokens, groups
 from tollkeeper.simulator.frames import JSON, dump, event, json_answer, stream_answer
 from tollkeeper.simulator.script import Script
@@ -38,12 +39,15 @@ def read(
     }
     last = contents[-1] if contents else {}
     beside = _member(body, "systemInstruction"), body.get("tools")
+    cached = _member(body, "cachedContent")
+    held = gemini_caches.held_by(cached)[0] if cached else 0
     return Exchange(
         model=model,
         stream=stream,
         sse=sse,
         last_text=_own_text(last),
-        input_tokens=asked_tokens(contents, IMAGE_TOKENS, *beside),
+        input_tokens=asked_tokens(contents, IMAGE_TOKENS, *beside) + held,
+        cached_tokens=held,
         max_output_tokens=_member(config, "maxOutputTokens"),
         choices=_member(config, "candidateCount") or 1,
         tools=tools,

@@ -17,6 +17,7 @@ from tollkeeper.simulator import (
     anthropic_messages,
     bedrock,
     gemini,
+    gemini_caches,
     openai_chat,
     openai_responses,
     plans,
@@ -90,6 +91,8 @@ def simulate(received: Received, host: str, order: str, serial: int) -> Simulate
         return Simulated(Answer(200, (("Content-Type", JSON),), (Frame(b"{}"),)))
     if beside := plans.side_answer(received):
         return Simulated(beside)
+    if gemini_caches.PATH.fullmatch(received.path):
+        return _cache(received, serial, family)
     if received.method == "GET":
         return Simulated(_models(received, host, family) or error(family, 404, "No such path."))
     try:
@@ -101,6 +104,15 @@ def simulate(received: Received, host: str, order: str, serial: int) -> Simulate
     except (ValueError, KeyError, TypeError, AttributeError, UsageError) as e:
         sentence = f"missing {e}" if isinstance(e, KeyError) else str(e)
         return Simulated(error(family, 400, f"Invalid request: {sentence}"))
+
+
+def _cache(received: Received, serial: int, family: str) -> Simulated:
+    try:
+        kept = gemini_caches.simulate(received, serial)
+    except (ValueError, KeyError, TypeError, AttributeError) as e:
+        return Simulated(error(family, 400, f"Invalid request: {e}"))
+    assert kept is not None
+    return Simulated(kept[0], usage=kept[1])
 
 
 def key_of(received: Received) -> str | None:
@@ -174,6 +186,8 @@ def _call(
     if deployed := _DEPLOYMENT.fullmatch(path):
         body = {"model": deployed["model"]} | body
     if amazons := bedrock.PATH.fullmatch(path):
+        if told := bedrock.made(body, amazons["model"]):
+            return Simulated(told[0], usage=told[1])
         exchange, dialect = bedrock.read(body, amazons["model"], amazons["verb"], serial, now_s)
     elif claude := _VERTEX_CLAUDE.fullmatch(path):
         _ = body["anthropic_version"]
@@ -240,7 +254,7 @@ def _answered(
         case Dialect.ANTHROPIC:
             plain = anthropic_messages.answer(exchange, script, planned, billed)
             said = plans.with_plan(plain, received, script.plan)
-        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE | Dialect.BEDROCK_NATIVE:
             said = bedrock.answer(exchange, script, planned, billed, dialect)
         case Dialect.GEMINI:
             said = gemini.answer(exchange, script, planned, billed)

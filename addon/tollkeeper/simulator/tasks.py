@@ -17,16 +17,19 @@ import json
 import math
 import wave
 from collections.abc import Callable, Mapping
+from itertools import cycle, islice
 from typing import Any, Final
 
 from tollkeeper.domain import Usage
 from tollkeeper.simulator.exchange import Answer, Frame, texts_in
 from tollkeeper.simulator.frames import EVENT_STREAM, JSON, dump, event
 from tollkeeper.simulator.http1 import Received
+from tollkeeper.simulator.script import find, parse
 
 IMAGE_TOKENS: Final = 6500
 GIVEN_TOKENS: Final = 323
 _WORDS: Final = 5
+_SAID: Final = "so it is and was"
 
 type Told = tuple[Answer, Usage]
 type Fields = Mapping[str, Any]
@@ -122,6 +125,8 @@ def _text(body: Fields) -> Told:
 
 def _images(body: Fields) -> Told:
     count = int(body.get("n") or 1)
+    if str(body["model"]).startswith(("dall-e", "grok")):
+        return _json({"created": 1, "data": [{"b64_json": "AA=="}] * count}, Usage(images=count))
     given = sum(1 for name in body if name.partition("[")[0] in ("image", "images", "mask"))
     text, seen = tokens_of(body.get("prompt")), given * GIVEN_TOKENS
     made = IMAGE_TOKENS * count
@@ -187,16 +192,28 @@ def _rerank(body: Fields) -> Told:
     return _json({"id": "sim", "results": results, "meta": meta}, Usage(search_units=units))
 
 
+def _words(prompt: Any, limit: int | None) -> list[str]:
+    """What is written: as many words as the prompt's directives say, within the limit or past it."""
+    script = parse(find(" ".join(texts_in(prompt))))
+    count = _WORDS if script.tokens is None else script.tokens
+    words = list(islice(cycle(_SAID.split()), count))
+    return words if limit is None or script.ignore_limit else words[:limit]
+
+
 def _cohere(body: Fields) -> Told:
     read = tokens_of(body["messages"])
-    written = min(body.get("max_tokens") or _WORDS, _WORDS)
+    words = _words(body["messages"], body.get("max_tokens"))
+    written = len(words)
     usage = Usage(input_tokens=read, output_tokens=written)
     said = {"billed_units": {"input_tokens": read, "output_tokens": written}}
-    text = {"type": "text", "text": "so it is"}
+    text = {"type": "text", "text": " ".join(words)}
     if body.get("stream"):
-        delta = {"type": "content-delta", "delta": {"message": {"content": text}}}
+        deltas = [
+            {"type": "content-delta", "delta": {"message": {"content": {"text": f"{word} "}}}}
+            for word in words
+        ]
         done = {"type": "message-end", "delta": {"finish_reason": "COMPLETE", "usage": said}}
-        return _events(usage, delta, done)
+        return _events(usage, *deltas, done)
     message = {"role": "assistant", "content": [text]}
     return _json(
         {"id": "sim", "finish_reason": "COMPLETE", "message": message, "usage": said}, usage
@@ -205,16 +222,28 @@ def _cohere(body: Fields) -> Told:
 
 def _ollama(body: Fields) -> Told:
     read = tokens_of([body.get("messages"), body.get("prompt")])
-    limit = (body.get("options") or {}).get("num_predict") or _WORDS
-    written = min(limit, _WORDS)
+    words = _words(
+        [body.get("messages"), body.get("prompt")], (body.get("options") or {}).get("num_predict")
+    )
+    written = len(words)
     usage = Usage(input_tokens=read, output_tokens=written)
     whole = {"model": body["model"], "done": True, "prompt_eval_count": read, "eval_count": written}
     if body.get("stream") is False:
-        return _json(whole | {"response": "so it is"}, usage)
-    begun = {"model": body["model"], "response": "so it is", "done": False}
-    frames = (Frame(dump(begun) + b"\n", paced=True), Frame(dump(whole) + b"\n", written))
+        return _json(whole | {"response": " ".join(words)}, usage)
+    begun = [{"model": body["model"], "response": f"{word} ", "done": False} for word in words]
+    frames = (
+        *(Frame(dump(one) + b"\n", paced=True) for one in begun),
+        Frame(dump(whole) + b"\n", written),
+    )
     kind = (("Content-Type", "application/x-ndjson"),)
     return Answer(200, kind, frames, streamed=True), usage
+
+
+def _imagen(body: Fields) -> Told:
+    """Four images for a prompt unless told otherwise."""
+    count = len(body["instances"]) * int((body.get("parameters") or {}).get("sampleCount") or 4)
+    one = {"mimeType": "image/png", "bytesBase64Encoded": "AA=="}
+    return _json({"predictions": [one] * count}, Usage(images=count))
 
 
 def _ocr(body: Fields) -> Told:
@@ -229,6 +258,7 @@ _ANSWERS: Final[Mapping[str, Callable[[Fields], Told]]] = {
     "/v1/embeddings": _embeddings,
     ":embedContent": _gemini_embedding,
     ":batchEmbedContents": _gemini_embedding,
+    ":predict": _imagen,
     "/v1/completions": _text,
     "/fim/completions": _text,
     "/images/generations": _images,

@@ -37,7 +37,7 @@ _OF_THE_MODEL: Final = fields.words("""anthropic_beta anthropic_version effort f
     top_k top_p""")
 """Members of ``additionalModelRequestFields`` that bill nothing of their own."""
 
-_LIMITS: Final = fields.words("""max_tokens maxTokens max_gen_len max_new_tokens max_tokens_to_sample max_output_tokens
+LIMITS: Final = fields.words("""max_tokens maxTokens max_gen_len max_new_tokens max_tokens_to_sample max_output_tokens
     max_completion_tokens maxTokenCount n num_generations numResults best_of""")
 """What makes the output longer than ``inferenceConfig`` says."""
 
@@ -190,7 +190,7 @@ def _tools(config: Mapping[str, Any], tally: bound.Tally) -> None:
 def _additional(given: Mapping[str, Any], tally: bound.Tally) -> None:
     """What goes to the model past Converse; nothing in it may make the output longer."""
     for key in _keys(given):
-        if key in _LIMITS:
+        if key in LIMITS:
             raise WireError(
                 f"{key} in additionalModelRequestFields is not read: name the output limit as "
                 "inferenceConfig.maxTokens."

@@ -101,3 +101,8 @@ def _walk(value: Any, key: str = "") -> Iterator[tuple[str, str]]:
 def is_gemini(endpoint: Endpoint) -> bool:
     """Whether a Gemini endpoint embeds instead of generating."""
     return endpoint.dialect is Dialect.GEMINI and endpoint.operation in ("embed", "batch_embed")
+
+
+def has_media(inputs: list[dict[str, Any]]) -> bool:
+    """Whether anything that is to be embedded is not text."""
+    return any(key in _MEDIA for key, _ in _walk(inputs))

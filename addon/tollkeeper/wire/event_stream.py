@@ -17,7 +17,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Remainder
+from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Form, Remainder
 
 CONTENT_TYPE: Final = "application/vnd.amazon.eventstream"
 
@@ -38,6 +38,8 @@ class EventStreamSplitter(Remainder):
     Args:
         unwrap: What an event says, from a payload.
     """
+
+    form = Form.EVENTS
 
     def __init__(self, unwrap: Callable[[bytes], bytes]) -> None:
         super().__init__()

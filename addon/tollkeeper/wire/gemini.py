@@ -29,6 +29,9 @@ _NOT_RENDERED: Final = RESENT | fields.words("safetySettings serviceTier store")
 _SAMPLING: Final = fields.words("""temperature topP topK candidateCount maxOutputTokens stopSequences responseLogprobs logprobs
     presencePenalty frequencyPenalty seed""")
 
+CACHE: Final = "cachedContent"
+"""What the input is hidden by when a call names a cache."""
+
 _METHOD: Final = re.compile(r"((?:models|tunedModels)/[^/:]+):([A-Za-z]+)$")
 _PLAIN_PARTS: Final = fields.words("""text thought thoughtSignature functionCall functionResponse executableCode codeExecutionResult
     partMetadata toolCall toolResponse mediaResolution videoMetadata inlineData""")
@@ -68,7 +71,7 @@ def _camel(name: str) -> str:
     return first + "".join(word[:1].upper() + word[1:] for word in rest)
 
 
-def _named(body: Mapping[str, Any]) -> dict[str, Any]:
+def in_camel_case(body: Mapping[str, Any]) -> dict[str, Any]:
     """An object with its keys in camelCase.
 
     Raises:
@@ -100,14 +103,14 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     Raises:
         WireError: For what is missing or of the wrong type.
     """
-    body = _named(read(inbound.body).values())
+    body = in_camel_case(read(inbound.body).values())
     model = endpoint.model or model_in(inbound.path)
     said = fields.text(body, "model")
     if said is not None and said.removeprefix("models/") != model:
         raise WireError(f"The path names the model {model}, the body another one; send one model.")
     if model is None:
         raise WireError("The path names no model.")
-    config = _named(fields.mapping(body, "generationConfig"))
+    config = in_camel_case(fields.mapping(body, "generationConfig"))
     tally = bound.Tally(Dialect.GEMINI, model)
     offered, served = _tools(body, tally)
     _system(body, tally)
@@ -144,6 +147,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
             RESENT,
             turns,
         ),
+        cache=cache if isinstance(cache := body.get("cachedContent"), str) else None,
     )
 
 
@@ -162,13 +166,13 @@ def _contents(body: Mapping[str, Any]) -> list[Any]:
 
 def _settings(body: Mapping[str, Any], config: Mapping[str, Any], tally: bound.Tally) -> None:
     if body.get("cachedContent") is not None:
-        tally.hide("cachedContent")
+        tally.hide(CACHE)
     for modality in fields.items(config, "responseModalities"):
         if str(modality).upper() == "IMAGE":
             tally.features.add("image_out")
         elif str(modality).upper() == "AUDIO":
             tally.features.add("audio_out")
-    thinking = _named(fields.mapping(config, "thinkingConfig"))
+    thinking = in_camel_case(fields.mapping(config, "thinkingConfig"))
     if thinking and thinking.get("thinkingBudget") != 0:
         tally.features.add("reasoning")
 
@@ -180,7 +184,7 @@ def _tools(body: Mapping[str, Any], tally: bound.Tally) -> tuple[list[str], list
     given = body.get("tools")
     tools = [given] if isinstance(given, dict) else fields.objects(body, "tools")
     for tool in tools:
-        for key, value in _named(tool).items():
+        for key, value in in_camel_case(tool).items():
             if key == "functionDeclarations":
                 declared = fields.objects({key: value}, key)
                 offered += [fields.name_of(function) for function in declared]
@@ -203,7 +207,7 @@ def _walk(content: dict[str, Any], tally: bound.Tally) -> None:
         if isinstance(part, str):
             tally.texts.append(part)
         elif isinstance(part, dict):
-            _part(_named(part), tally)
+            _part(in_camel_case(part), tally)
         else:
             raise WireError("A part of a content must be an object.")
 
@@ -216,14 +220,14 @@ def _part(part: Mapping[str, Any], tally: bound.Tally) -> None:
         elif key not in _PLAIN_PARTS:
             tally.hide(f"{key} part")
     if part.get("inlineData") is not None:
-        _inline(_named(fields.mapping(part, "inlineData")), tally)
+        _inline(in_camel_case(fields.mapping(part, "inlineData")), tally)
     if part.get("functionCall") is not None:
         tally.tool_call(fields.mapping(part, "functionCall").get("args"))
     if part.get("functionResponse") is not None:
         response = fields.mapping(part, "functionResponse")
         tally.tool_call(response.get("response"))
         for inner in fields.objects(response, "parts"):
-            _part(_named(inner), tally)
+            _part(in_camel_case(inner), tally)
 
 
 def _inline(data: Mapping[str, Any], tally: bound.Tally) -> None:

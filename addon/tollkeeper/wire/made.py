@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from tollkeeper.domain import Dialect
+from tollkeeper.domain import Dialect, Kept
 
 MOST_IDS: Final = 256
 """Of one answer; a long one has a few dozen items."""
@@ -40,6 +40,7 @@ class Made:
         ids: In the order in which they came, each once.
         response: The id of the response itself, in the dialect that gives it one that can be asked for.
         status: The last that it named of itself.
+        kept: A cache, with what is known of it.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -48,11 +49,17 @@ class Made:
         self.ids: dict[str, None] = {}
         self.response: str | None = None
         self.status: str | None = None
+        self.kept: Kept | None = None
 
     @property
     def goes_on(self) -> bool:
         """Whether the response is being worked on behind the answer."""
         return self.response is not None and self.status in _GOING_ON
+
+    def keep(self, cache: Kept) -> None:
+        """A cache that the provider keeps from now on."""
+        self._keep(cache.id)
+        self.kept = cache
 
     def concerns(self, data: bytes) -> bool:
         """Whether an event may name an object."""

@@ -7,14 +7,14 @@ with it, complete events go on at once and only the usage event that we asked fo
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Final
 
 from tollkeeper.domain import Dialect, Usage
 from tollkeeper.wire import event_stream
 from tollkeeper.wire.made import Made
-from tollkeeper.wire.reading import NAMES_USAGE, NO_CHOICES, Reading, parsed
-from tollkeeper.wire.sse import ArraySplitter, Splitter, SseSplitter
+from tollkeeper.wire.metering import Meter, Outgrows, Reading
+from tollkeeper.wire.reading import NAMES_USAGE, NO_CHOICES, ConversationReading, parsed
+from tollkeeper.wire.sse import ArraySplitter, Form, Splitter, SseSplitter
 
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 """An answer beyond this passes, but its usage is not read."""
@@ -22,48 +22,11 @@ MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 _STOPPED: Final = re.compile(rb'"(?:finish_reason|stop_reason|finishReason)"\s*:\s*"\w')
 
 
-type Outgrows = Callable[[Usage | None, int], bool]
-
-
-class Meter(Protocol):
-    """Counts one answer."""
-
-    def feed(self, data: bytes) -> bytes:
-        """What may go on now, after these bytes came in; never raises."""
-
-    def finish(self) -> bytes:
-        """What may still go on at the end of the answer, complete or cut; may be called twice."""
-
-    @property
-    def usage(self) -> Usage | None:
-        """What the provider said so far; final only when ``done``."""
-
-    @property
-    def seen_output_tokens_bound(self) -> int:
-        """More than the text seen so far can be billed; reasoning kept hidden is not in it."""
-
-    @property
-    def seen_output_tokens_least(self) -> int:
-        """Less than the text seen so far can be billed."""
-
-    @property
-    def done(self) -> bool:
-        """Whether the answer's own end was seen, so that ``usage`` is whole."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether anything of the answer could be read; else what was seen says nothing about it."""
-
-    @property
-    def made(self) -> Made:
-        """The objects that the provider keeps from now on."""
-
-
 class _Told:
     """What both kinds of answer say comes from reading them."""
 
-    def __init__(self, dialect: Dialect, provider: str) -> None:
-        self._reading = Reading(dialect, provider)
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
 
     @property
     def usage(self) -> Usage | None:
@@ -113,19 +76,18 @@ class StreamMeter(_Told):
         outgrown: Whether it was so ended.
     """
 
-    def __init__(
-        self, dialect: Dialect, provider: str, splitter: Splitter, take_out_usage: bool
-    ) -> None:
-        super().__init__(dialect, provider)
+    def __init__(self, reading: Reading, splitter: Splitter, *, take_out_usage: bool) -> None:
+        """Nothing came yet."""
+        super().__init__(reading)
         self._splitter = splitter
         self._take_out = take_out_usage
         self.outgrows: Outgrows | None = None
         self.outgrown = False
 
     @property
-    def in_array(self) -> bool:
-        """Whether the events are the elements of one JSON array."""
-        return isinstance(self._splitter, ArraySplitter)
+    def form(self) -> Form:
+        """How its events stand one after the other."""
+        return self._splitter.form
 
     def feed(self, data: bytes) -> bytes:
         """What may go on now."""
@@ -199,8 +161,9 @@ def _is_usage_event(payload: bytes | None) -> bool:
 class JsonMeter(_Told):
     """An answer that comes as one JSON document; it is read when it ends."""
 
-    def __init__(self, dialect: Dialect, provider: str) -> None:
-        super().__init__(dialect, provider)
+    def __init__(self, reading: Reading) -> None:
+        """Nothing came yet."""
+        super().__init__(reading)
         self._document = Gathered()
         self._finished = False
 
@@ -255,12 +218,13 @@ def meter(
     unwrap = event_stream.payload_of
     if dialect is Dialect.BEDROCK_INVOKE:
         dialect, unwrap = Dialect.ANTHROPIC, event_stream.chunk_of
+    reading = ConversationReading(dialect, provider)
     if kind == event_stream.CONTENT_TYPE:
         splitter = event_stream.EventStreamSplitter(unwrap)
-        return StreamMeter(dialect, provider, splitter, take_out_usage=False)
+        return StreamMeter(reading, splitter, take_out_usage=False)
     if kind == "text/event-stream":
         take_out = take_out_usage and dialect is Dialect.OPENAI_CHAT
-        return StreamMeter(dialect, provider, SseSplitter(), take_out)
+        return StreamMeter(reading, SseSplitter(), take_out_usage=take_out)
     if dialect is Dialect.GEMINI and stream:
-        return StreamMeter(dialect, provider, ArraySplitter(), take_out_usage=False)
-    return JsonMeter(dialect, provider)
+        return StreamMeter(reading, ArraySplitter(), take_out_usage=False)
+    return JsonMeter(reading)

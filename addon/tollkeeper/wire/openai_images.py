@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from tollkeeper import facts
@@ -50,7 +51,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     each = facts.image_fact(model)
     in_tokens = given * ((each.given if each else None) or 0)
     plain = {key: value for key, value in values.items() if key not in _IMAGE_FIELDS}
-    return tasks.task(
+    call = tasks.task(
         inbound,
         endpoint,
         model,
@@ -64,6 +65,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         unbounded=unbounded,
         digest=digest,
     )
+    asked = {**values, "given": "some" if given else "none"}
+    return replace(call, service_tier=facts.unit_tier(inbound.provider.name, model, asked))
 
 
 def _refuse_authors(values: Mapping[str, Any], form: Form | None) -> None:

@@ -1,7 +1,7 @@
 """What one answer's events or document have said: usage, texts, objects, the end.
 
 Events are only read as JSON when they have text or their bytes name a usage object. A dialect's
-differences are the branches of ``Reading``.
+differences are the branches of ``ConversationReading``.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _AT_END: Final = re.compile(rb'"type"\s*:\s*"message_delta"')
 _STARTED: Final = re.compile(rb'"type"\s*:\s*"content_block_start"')
 
 
-class Reading:
+class ConversationReading:
     """What one answer's events have said; a dialect's differences are its branches."""
 
     def __init__(self, dialect: Dialect, provider: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from tollkeeper.domain import NANO_PER_USD, NS_PER_SECOND, Code, Dialect, Reason
 from tollkeeper.wire.event_stream import message
+from tollkeeper.wire.sse import Form
 
 MAX_RETRY_AFTER_SECONDS: Final = 60
 """Some SDKs sleep on whatever they are told, an hour if need be."""
@@ -96,7 +97,9 @@ _AMAZON_TYPES: Final[Mapping[int, str]] = MappingProxyType(
 )
 """Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_Converse.html#API_runtime_Converse_Errors"""
 
-_AMAZONS: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+AMAZONS: Final = frozenset(
+    {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +143,7 @@ def refusal(
         headers.append(("x-tollkeeper-budget-left-usd", usd(reason.left_nano_usd)))
     if dialect is Dialect.ANTHROPIC:
         headers.append(("request-id", call_id))
-    if dialect in _AMAZONS:
+    if dialect in AMAZONS:
         default = "InternalServerException" if status >= 500 else "ValidationException"
         headers.append(("x-amzn-errortype", _AMAZON_TYPES.get(status, default)))
         headers.append(("x-amzn-requestid", call_id))
@@ -148,17 +151,29 @@ def refusal(
     return Refusal(status, headers, _json(body))
 
 
-def error_event(dialect: Dialect | None, body: bytes) -> bytes:
+def error_event(dialect: Dialect | None, body: bytes, form: Form = Form.EVENTS) -> bytes:
     """An error's body as the event that says it in a stream whose 200 has gone out; the stream ends.
 
     Args:
         body: Ours or the provider's; what is no JSON object becomes a message.
+        form: Of the stream; in an array at least one element stands before.
 
     Source: https://docs.anthropic.com/en/docs/build-with-claude/streaming#error-events,
-    https://platform.openai.com/docs/api-reference/responses-streaming/error
+    https://platform.openai.com/docs/api-reference/responses-streaming/error,
+    https://docs.cohere.com/reference/chat-stream (``message-end``), https://docs.cohere.com/v1/reference/chat-stream
+    (``stream-end``), https://github.com/ollama/ollama/blob/main/docs/api.md (``error``)
     """
     error = _error_in(dialect, body)
-    if dialect in _AMAZONS:
+    if form is Form.ARRAY:
+        return b",\n" + _json(error) + b"]"
+    if form is Form.LINES or dialect is Dialect.OLLAMA:
+        return _json(_last_line(dialect, error["error"].get("message"))) + b"\n"
+    if dialect is Dialect.COHERE:
+        delta = {"error": error["error"].get("message"), "finish_reason": "ERROR"}
+        return (
+            b"event: message-end\ndata: " + _json({"type": "message-end", "delta": delta}) + b"\n\n"
+        )
+    if dialect in AMAZONS:
         return _exception(error)
     if dialect is Dialect.ANTHROPIC:
         return b"event: error\ndata: " + _json(error) + b"\n\n"
@@ -174,6 +189,19 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
         }
         return b"event: error\ndata: " + _json(event) + b"\n\n"
     return b"data: " + _json(error) + b"\n\n"
+
+
+def _last_line(dialect: Dialect | None, message: Any) -> dict[str, Any]:
+    """The last object of a stream that has one a line."""
+    if dialect is not Dialect.COHERE:
+        return {"error": message}
+    return {
+        "is_finished": True,
+        "event_type": "stream-end",
+        "finish_reason": "ERROR",
+        "error": message,
+        "response": {"text": "", "finish_reason": "ERROR"},
+    }
 
 
 def _exception(error: Mapping[str, Any]) -> bytes:
@@ -200,6 +228,12 @@ def _error_in(dialect: Dialect | None, body: bytes) -> dict[str, Any]:
     if isinstance(found, dict) and isinstance(found.get("message"), str):
         code = found.get("code")
         return {"type": "error", "error": {"type": "api_error", "code": code, **found}}
+    if isinstance(found, dict) and isinstance(found.get("error"), str):
+        said = found["error"]
+        return {
+            "type": "error",
+            "error": {"type": "api_error", "code": found.get("code"), "message": said},
+        }
     text = body[:MOST_SAID_BYTES].decode("utf-8", "replace") or "The provider sent no reason."
     if dialect is Dialect.GEMINI:  # its SDK passes over an error without a number
         return {"error": {"code": 503, "message": text, "status": "UNAVAILABLE"}}
@@ -257,7 +291,7 @@ def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) ->
                     ],
                 }
             }
-        case Dialect.BEDROCK_CONVERSE | Dialect.BEDROCK_INVOKE:
+        case _ if dialect in AMAZONS:
             return {"message": reason.message, "code": code}
         case _:
             return {

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
 from tollkeeper import facts
@@ -16,12 +17,16 @@ from tollkeeper.wire import (
     azure,
     bedrock,
     bedrock_invoke,
+    bedrock_native,
     chatgpt,
     code_assist,
     cohere,
     embeddings,
     gemini,
+    gemini_caches,
+    imagen,
     multipart,
+    native_meter,
     ocr,
     ollama,
     openai_audio,
@@ -37,6 +42,7 @@ from tollkeeper.wire import (
 from tollkeeper.wire import meter as meters
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import Document, read, splice
+from tollkeeper.wire.metering import Meter
 from tollkeeper.wire.stored import stored_objects
 
 _BY_API: Final[Mapping[str, Dialect]] = {
@@ -51,7 +57,9 @@ _BY_API: Final[Mapping[str, Dialect]] = {
     "vertex-anthropic": Dialect.ANTHROPIC,
 }
 
-_IN_PATH: Final = frozenset({Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE})
+_IN_PATH: Final = frozenset(
+    {Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE}
+)
 """Dialects whose model stands in the path alone."""
 
 _CHARSET: Final = re.compile(r"charset([^;,]*)")
@@ -104,7 +112,7 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
         model,
         deployment=deployment,
         location=named.get("location"),
-        object=named_object[1] if named_object else None,
+        object=named_object[1] if named_object else named.get("object"),
         reaches_stored=fact.operation == STORED,
     )
 
@@ -168,6 +176,10 @@ def _in_dialect(inbound: Inbound, endpoint: Endpoint) -> Call:
         case Dialect.ANTHROPIC:
             return anthropic.parse(inbound, endpoint)
         case Dialect.GEMINI:
+            if endpoint.operation in gemini_caches.OPERATIONS:
+                return gemini_caches.parse(inbound, endpoint)
+            if endpoint.operation == imagen.OPERATION:
+                return imagen.parse(inbound, endpoint)
             if embeddings.is_gemini(endpoint):
                 return embeddings.parse_gemini(inbound, endpoint)
             return gemini.parse(inbound, endpoint)
@@ -275,6 +287,8 @@ def rewrite(
     if changes.model is not None:
         if call.dialect in _IN_PATH:
             path = bedrock.with_model(path, changes.model)
+        elif call.operation == gemini_caches.CREATE:
+            edits["model",] = f"models/{changes.model}"
         elif call.dialect is Dialect.GEMINI or gemini.model_in(path) is not None:
             path = gemini.with_model(path, changes.model)
             document = read(body)
@@ -307,6 +321,8 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
             return [("options", "num_predict")]
         case Dialect.BEDROCK_CONVERSE:
             return [("inferenceConfig", "maxTokens")]
+        case Dialect.BEDROCK_NATIVE:
+            return bedrock_native.limit_keys(call.model or "", document)
         case Dialect.GEMINI:
             return [gemini.limit_key(document)]
         case Dialect.CODE_ASSIST:
@@ -325,16 +341,29 @@ def _limit_keys(call: Call, document: Document, changes: Changes) -> list[tuple[
             return []
 
 
-def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Meter:
+def meter(
+    call: Call,
+    content_type: str,
+    *,
+    take_out_usage: bool,
+    headers: Mapping[str, str] = MappingProxyType({}),
+) -> Meter:
     """The meter for the answer to ``call``, by what the answer says it is.
 
     Args:
         call: With the provider that answered it, when an alias moved it to another one.
         content_type: The answer's header.
         take_out_usage: True when ``include_usage`` was put in by us.
+        headers: The answer's by lower-case name; some providers tell there what was used.
     """
+    if call.dialect is Dialect.BEDROCK_NATIVE:
+        return native_meter.meter(call, content_type, headers)
     if call.dialect in _TASKS and call.dialect is not Dialect.OPENAI_TEXT:
         return task_meter.meter(call, content_type)
+    if call.operation in gemini_caches.OPERATIONS:
+        return gemini_caches.meter(call)
+    if call.operation == imagen.OPERATION:
+        return imagen.meter(call)
     if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):
         return task_meter.meter(call, content_type)
     chat = call.dialect is Dialect.OPENAI_TEXT

@@ -63,7 +63,7 @@ class Seen:
         """Count what an event surely added to the answer."""
         if not isinstance(event, dict):
             return
-        for text in _GENERATED[self._dialect](event):
+        for text in _GENERATED.get(self._dialect, _of_none)(event):
             if not text:
                 continue
             words = len(text.split())
@@ -127,6 +127,65 @@ def _of_converse(event: dict[str, Any]) -> Iterator[str]:
             yield text
 
 
+def _of_cohere(event: dict[str, Any]) -> Iterator[str]:
+    """Of the second version what a message's delta adds, of the first its generated text.
+
+    Source: https://docs.cohere.com/reference/chat-stream, https://docs.cohere.com/v1/reference/chat-stream
+    """
+    if event.get("event_type") == "text-generation" and isinstance(event.get("text"), str):
+        yield event["text"]
+    delta = event.get("delta")
+    message = delta.get("message") if isinstance(delta, dict) else None
+    if not isinstance(message, dict):
+        return
+    content, call = message.get("content"), message.get("tool_calls")
+    function = call.get("function") if isinstance(call, dict) else None
+    texts = [message.get("tool_plan")]
+    texts += [content.get(key) for key in ("text", "thinking")] if isinstance(content, dict) else []
+    texts += [function.get("arguments")] if isinstance(function, dict) else []
+    yield from (text for text in texts if isinstance(text, str))
+
+
+def _of_ollama(event: dict[str, Any]) -> Iterator[str]:
+    """Source: https://github.com/ollama/ollama/blob/main/docs/api.md."""
+    message = event.get("message")
+    texts = [event.get("response"), event.get("thinking")]
+    if isinstance(message, dict):
+        texts += [message.get("content"), message.get("thinking")]
+    yield from (text for text in texts if isinstance(text, str))
+
+
+def _of_audio(event: dict[str, Any]) -> Iterator[str]:
+    """What was heard, as it is written down.
+
+    Source: https://platform.openai.com/docs/api-reference/audio/transcript-text-delta-event
+    """
+    if event.get("type") == "transcript.text.delta" and isinstance(event.get("delta"), str):
+        yield event["delta"]
+
+
+def _of_none(_event: dict[str, Any]) -> Iterator[str]:
+    """Pictures and vectors have no text."""
+    yield from ()
+
+
+def _of_native(event: dict[str, Any]) -> Iterator[str]:
+    """Of whichever maker: Titan, Llama, Cohere, Mistral and DeepSeek, Nova; others as OpenAI.
+
+    Source: https://docs.aws.amazon.com/bedrock/latest/userguide/model-parameters.html
+    """
+    for key in ("outputText", "generation", "text"):
+        if isinstance(event.get(key), str):
+            yield event[key]
+    for outputs in ("outputs", "choices"):
+        for one in _objects(event.get(outputs)):
+            if isinstance(one.get("text"), str):
+                yield one["text"]
+    yield from _of_chat(event)
+    block = event.get("contentBlockDelta")
+    yield from _of_converse(block if isinstance(block, dict) else {})
+
+
 def _objects(value: Any) -> Iterable[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else ()
 
@@ -137,4 +196,8 @@ _GENERATED: Final = {
     Dialect.ANTHROPIC: _of_anthropic,
     Dialect.GEMINI: _of_gemini,
     Dialect.BEDROCK_CONVERSE: _of_converse,
+    Dialect.BEDROCK_NATIVE: _of_native,
+    Dialect.COHERE: _of_cohere,
+    Dialect.OLLAMA: _of_ollama,
+    Dialect.AUDIO: _of_audio,
 }

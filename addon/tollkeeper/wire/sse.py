@@ -10,6 +10,7 @@ Source: https://ai.google.dev/api/generate-content#method:-models.streamgenerate
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 from typing import Final, Protocol
 
 MAX_EVENT_BYTES: Final = 8 * 1024 * 1024
@@ -22,8 +23,22 @@ Event = tuple[bytes, bytes | None]
 """The bytes as they came, and what the event says; None where it is too large to be looked at."""
 
 
+class Form(StrEnum):
+    """How the events of a stream stand one after the other."""
+
+    EVENTS = "events"
+    LINES = "lines"
+    ARRAY = "array"
+
+
 class Splitter(Protocol):
-    """Takes chunks, gives complete events; the bytes of all events and of ``rest`` are the chunks."""
+    """Takes chunks, gives complete events; the bytes of all events and of ``rest`` are the chunks.
+
+    Attributes:
+        form: Of the stream.
+    """
+
+    form: Form
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that this chunk completes."""
@@ -60,6 +75,8 @@ class SseSplitter(Remainder):
 
     A CR at the end of a chunk waits for the next byte, because an LF after it belongs to it.
     """
+
+    form = Form.EVENTS
 
     def feed(self, chunk: bytes) -> list[Event]:
         """The events that this chunk completes."""
@@ -102,8 +119,34 @@ def data_of(raw: bytes) -> bytes:
     return b"\n".join(lines)
 
 
+class LineSplitter(Remainder):
+    """One JSON object a line.
+
+    Source: https://github.com/ollama/ollama/blob/main/docs/api.md#streaming-responses
+    """
+
+    form = Form.LINES
+
+    def feed(self, chunk: bytes) -> list[Event]:
+        """The lines that this chunk completes."""
+        *lines, rest = (bytes(self._buffer) + chunk).split(b"\n")
+        events: list[Event] = [(line + b"\n", line) for line in lines]
+        self._buffer = bytearray(rest)
+        if len(rest) > MAX_EVENT_BYTES:
+            events.append((rest, None))
+            self._buffer.clear()
+        return events
+
+    def rest(self) -> Event:
+        """What is left at the end of the stream: a line without its end, or nothing."""
+        raw = self.taken()
+        return raw, raw
+
+
 class ArraySplitter(Remainder):
     """Elements of one JSON array, each an object; what stands between them belongs to the next."""
+
+    form = Form.ARRAY
 
     def __init__(self) -> None:
         """Nothing is open yet."""

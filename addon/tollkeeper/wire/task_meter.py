@@ -15,8 +15,10 @@ from typing import Any, Final
 from tollkeeper.domain import Call, Dialect, Usage
 from tollkeeper.wire import task_usage
 from tollkeeper.wire.made import Made
-from tollkeeper.wire.meter import Gathered, Meter
-from tollkeeper.wire.sse import MAX_EVENT_BYTES, Event, Remainder, Splitter, SseSplitter
+from tollkeeper.wire.meter import Gathered, StreamMeter
+from tollkeeper.wire.metering import Meter
+from tollkeeper.wire.seen import Seen
+from tollkeeper.wire.sse import LineSplitter, SseSplitter
 
 type Reader = Callable[[Mapping[str, Any], Call], Usage | None]
 
@@ -32,7 +34,13 @@ _READERS: Final[Mapping[Dialect, Reader]] = {
 }
 
 _TOLD: Final = re.compile(rb'"(?:usage|billed_units|eval_count)"')
-"""Events without any of these are only counted."""
+"""Events without any of these say nothing of what was used."""
+
+_TEXT: Final = re.compile(
+    rb'"type"\s*:\s*"(?:content-delta|tool-plan-delta|tool-call-(?:start|delta)|transcript\.text\.delta)"'
+    rb'|"event_type"\s*:\s*"text-generation"|"(?:response|message)"\s*:'
+)
+"""Events with text that is counted."""
 
 _NOTHING_MADE: Final = Made(Dialect.EMBEDDINGS)
 
@@ -49,37 +57,15 @@ def meter(call: Call, content_type: str) -> Meter:
     """The meter for one answer to a call of these dialects."""
     kind = content_type.partition(";")[0].strip().lower()
     if kind == "text/event-stream":
-        return EventMeter(call, SseSplitter())
+        return StreamMeter(EventReading(call), SseSplitter(), take_out_usage=False)
     if kind in ("application/x-ndjson", "application/stream+json") or (
         call.stream and call.dialect in (Dialect.OLLAMA, Dialect.COHERE)
     ):
-        return EventMeter(call, LineSplitter())
+        return StreamMeter(EventReading(call), LineSplitter(), take_out_usage=False)
     if kind in ("application/json", ""):
         return DocumentMeter(call)
     spoken = call.operation == "speech" and kind.startswith(_SPOKEN)
     return BytesMeter(call.most if spoken else None)
-
-
-class LineSplitter(Remainder):
-    """One JSON object a line.
-
-    Source: https://github.com/ollama/ollama/blob/main/docs/api.md#streaming-responses
-    """
-
-    def feed(self, chunk: bytes) -> list[Event]:
-        """The lines that this chunk completes."""
-        *lines, rest = (bytes(self._buffer) + chunk).split(b"\n")
-        events: list[Event] = [(line + b"\n", line) for line in lines]
-        self._buffer = bytearray(rest)
-        if len(rest) > MAX_EVENT_BYTES:
-            events.append((rest, None))
-            self._buffer.clear()
-        return events
-
-    def rest(self) -> Event:
-        """What is left at the end of the stream: a line without its end, or nothing."""
-        raw = self.taken()
-        return raw, raw
 
 
 class _Plain:
@@ -96,57 +82,37 @@ class _Plain:
         return _NOTHING_MADE
 
 
-class EventMeter(_Plain):
-    """An answer that comes as events; the bytes of all that were seen bound its text."""
+class EventReading:
+    """What the events of one answer have said; the bytes of all that were seen bound its text."""
 
-    def __init__(self, call: Call, splitter: Splitter) -> None:
+    def __init__(self, call: Call) -> None:
+        """Nothing is said yet."""
         self._call = call
-        self._splitter = splitter
         self._usage: Usage | None = None
-        self._seen = 0
-        self._done = False
+        self.seen = Seen(call.dialect)
+        self.made = Made(call.dialect)
+        self.begun = False
+        self.done = False
 
-    def feed(self, data: bytes) -> bytes:
-        """The very bytes that came in."""
-        for _, payload in self._splitter.feed(data):
-            self._event(payload)
-        return data
-
-    def finish(self) -> bytes:
-        """Nothing; what was left over is read."""
-        self._event(self._splitter.rest()[1])
-        return b""
-
-    def _event(self, payload: bytes | None) -> None:
-        if not payload:
-            return
-        self._seen += len(payload)
-        if _TOLD.search(payload):
-            event = _parsed(payload)
-            said = _READERS[self._call.dialect](event, self._call) if event else None
+    def event(self, data: bytes) -> None:
+        """One event; only what may tell of text or usage is read as JSON."""
+        self.begun = True
+        self.seen.most_tokens += len(data)
+        told = _TOLD.search(data) is not None
+        if told or _TEXT.search(data):
+            event = _parsed(data)
+            self.seen.read(event)
+            said = _READERS[self._call.dialect](event, self._call) if told and event else None
             self._usage = said or self._usage
-        if _ENDS.search(payload):
-            self._done = True
+        if _ENDS.search(data):
+            self.done = True
 
-    @property
+    def document(self, value: Any) -> None:
+        """A whole answer is read by ``DocumentMeter``."""
+
     def usage(self) -> Usage | None:
         """What the provider said so far."""
         return self._usage
-
-    @property
-    def seen_output_tokens_bound(self) -> int:
-        """More than the text seen so far can be billed."""
-        return self._seen
-
-    @property
-    def begun(self) -> bool:
-        """Whether there was an event."""
-        return self._seen > 0
-
-    @property
-    def done(self) -> bool:
-        """Whether the stream's own end was seen."""
-        return self._done
 
 
 class DocumentMeter(_Plain):

@@ -27,6 +27,7 @@ Source: https://docs.cloud.google.com/vertex-ai/generative-ai/docs/priority-payg
 
 _ONE_PRICE: Final = (
     "claude-3", "claude-opus-4@", "claude-opus-4-1", "claude-sonnet-4@", "gemini-1", "gemini-2",
+    "imagen-",
 )  # fmt: skip
 """Models that cost the same everywhere; of all others the catalogue has the global price, and a
 region costs 1.1 times as much.
