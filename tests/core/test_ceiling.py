@@ -47,3 +47,21 @@ def test_without_a_price_only_the_output_limit_counts() -> None:
 
 def test_where_nothing_bounds_the_output_nothing_is_outgrown() -> None:
     assert not Ceiling(CALL, Decision(Effect.ALLOW), None).outgrown(None, 10**9)
+
+
+@pytest.mark.parametrize("worst", [None, 10_000])
+def test_a_call_for_which_nothing_was_reserved_outgrows_its_output_limit_alone(
+    worst: int | None,
+) -> None:
+    """Nothing bounds what it costs and no budget stands over it, or a plan pays that does not count."""
+    unreserved = Decision(Effect.ALLOW, bound_output_tokens=1000, worst_nano_usd=worst, cuts="here")
+    ceiling = Ceiling(CALL, unreserved, SHEET)
+
+    assert not ceiling.outgrown(Usage(10**9, 1000), 0)
+    assert ceiling.outgrown(None, 1001)
+
+
+def test_a_call_that_is_free_has_outgrown_its_reservation_when_it_costs_anything() -> None:
+    free = Decision(Effect.ALLOW, bound_output_tokens=1000, worst_nano_usd=0, cuts="here")
+
+    assert Ceiling(CALL, free, SHEET).outgrown(Usage(1, 1), 0)

@@ -34,7 +34,8 @@ class Ceiling:
         limit = self.decision.bound_output_tokens
         if limit and output > limit:
             return True
-        if self.sheet is None:
-            return False
+        reserved = self.decision.reserve_nano_usd
+        if self.sheet is None or (not reserved and self.decision.worst_nano_usd != 0):
+            return False  # nothing bounds it, or a plan pays it that counts on nothing
         spent = self.sheet.cost_nano_usd(replace(seen, output_tokens=output), self.call)
-        return spent > self.decision.reserve_nano_usd
+        return spent > reserved
