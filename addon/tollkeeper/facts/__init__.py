@@ -14,6 +14,7 @@ from tollkeeper.facts.bounds import (
     hides_reasoning,
     image_bound_tokens,
     max_output_tokens,
+    realtime_window,
 )
 from tollkeeper.facts.clients import (
     bears_heartbeats,
@@ -94,6 +95,7 @@ __all__ = [
     "plans",
     "provider_for_host",
     "providers",
+    "realtime_window",
     "refused",
     "refused_endpoints",
     "region_percent",

@@ -67,7 +67,7 @@ class Meter(Protocol):
         """The objects that the provider keeps from now on."""
 
 
-class _Reading:
+class Reading:
     """What one answer's events have said; a dialect's differences are its branches."""
 
     def __init__(self, dialect: Dialect, provider: str) -> None:
@@ -222,7 +222,7 @@ class StreamMeter:
     def __init__(
         self, dialect: Dialect, provider: str, splitter: Splitter, take_out_usage: bool
     ) -> None:
-        self._reading = _Reading(dialect, provider)
+        self._reading = Reading(dialect, provider)
         self._splitter = splitter
         self._take_out = take_out_usage
         self.outgrows: Outgrows | None = None
@@ -316,7 +316,7 @@ class JsonMeter:
     """An answer that comes as one JSON document; it is read when it ends."""
 
     def __init__(self, dialect: Dialect, provider: str) -> None:
-        self._reading = _Reading(dialect, provider)
+        self._reading = Reading(dialect, provider)
         self._parts: list[bytes] = []
         self._size = 0
         self._finished = False

@@ -27,8 +27,10 @@ from tollkeeper.wire import (
     openai_audio,
     openai_chat,
     openai_images,
+    openai_realtime,
     openai_responses,
     openai_text,
+    realtime_meter,
     rerank,
     task_meter,
     tasks,
@@ -121,6 +123,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     Raises:
         WireError: One sentence on what cannot be read.
     """
+    if endpoint.dialect is Dialect.OPENAI_REALTIME:
+        return openai_realtime.upgrade(inbound, endpoint)
     if not endpoint.metered:
         return _free(inbound, endpoint)
     kind = inbound.headers.get("content-type", "").lower()
@@ -334,6 +338,8 @@ def meter(call: Call, content_type: str, *, take_out_usage: bool) -> meters.Mete
         return task_meter.meter(call, content_type)
     if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):
         return task_meter.meter(call, content_type)
+    if call.dialect is Dialect.OPENAI_REALTIME:
+        return realtime_meter.RealtimeMeter(call.provider)
     chat = call.dialect is Dialect.OPENAI_TEXT
     dialect = Dialect.OPENAI_CHAT if chat else call.dialect
     return meters.meter(

@@ -127,6 +127,12 @@ def _of_converse(event: dict[str, Any]) -> Iterator[str]:
             yield text
 
 
+def _of_realtime(event: dict[str, Any]) -> Iterator[str]:
+    """Text as it comes; what is said aloud is counted by its length elsewhere."""
+    if isinstance(event.get("delta"), str):
+        yield event["delta"]
+
+
 def _objects(value: Any) -> Iterable[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else ()
 
@@ -137,4 +143,5 @@ _GENERATED: Final = {
     Dialect.ANTHROPIC: _of_anthropic,
     Dialect.GEMINI: _of_gemini,
     Dialect.BEDROCK_CONVERSE: _of_converse,
+    Dialect.OPENAI_REALTIME: _of_realtime,
 }
