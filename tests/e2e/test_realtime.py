@@ -72,6 +72,8 @@ def billed(world: World) -> int:
     total = 0
     for call in world.lab.calls():
         used = call["billed"]
+        if used["model"] != MODEL:
+            continue
         heard, heard_before = used["audio_input_tokens"], used["cache_read_audio_input_tokens"]
         cached = used["cache_read_input_tokens"]
         aloud = used["audio_output_tokens"]
@@ -535,3 +537,70 @@ websockets.sync.client.connect("wss://api.openai.com/v1/realtime{query}", ssl=co
 
     assert "RAISED websockets InvalidStatus" in done.stdout, done.stdout
     assert "400" in done.stdout
+
+
+@pytest.mark.parametrize("model", ["whisper-1", "gpt-4o-mini-transcribe"])
+def test_transcripts_are_reserved_ahead_and_settled_as_they_are_billed(
+    world: World, model: str
+) -> None:
+    world.agent()
+    world.policy(dict(OPEN))
+    asked = f'''
+    ws.session.update(session={{"type": "realtime", "audio": {{"input": {{"transcription": {{"model": "{model}", "prompt": "a name"}}}}}}}})
+    for _ in range(2):
+        audio(ws, 1000); audio(ws, 600, loud=False)
+        done = 0
+        for event in ws:
+            done += event.type in ("response.done", "conversation.item.input_audio_transcription.completed")
+            if event.type == "error": print("GOT", said(event), flush=True)
+            if done == 2 or event.type == "error": break
+    print("END")
+'''
+    code = TALK + "with client.realtime.connect(model=MODEL) as ws:" + asked
+
+    done = world.python(program(MODEL, code), world.proxy())
+
+    assert done.stdout == "END\n", done.stdout
+    wait(lambda: world.books()["open"] == 0)
+    [heard] = world.ledger().rows("select * from calls where operation = 'transcription'")
+    seconds, tokens, written = 2 * 2, 2 * (2 + 3), 2 * 3
+    by_hand = {
+        "whisper-1": seconds * 100_000,
+        "gpt-4o-mini-transcribe": tokens * 1250 + (15 + 16) * 3000 + written * 5000,
+    }
+    assert (heard["model"], heard["basis"]) == (model, "measured")
+    assert heard["cost_nano_usd"] == by_hand[model] <= heard["worst_nano_usd"]
+    assert world.books()["spent"] == billed(world) + by_hand[model]
+
+
+def test_audio_whose_transcripts_no_budget_bears_is_refused(world: World) -> None:
+    world.agent(models=(MODEL,))
+    world.policy(dict(OPEN))
+    code = (
+        TALK
+        + """
+with client.realtime.connect(model=MODEL) as ws:
+    ws.session.update(session={"type": "realtime", "audio": {"input": {"transcription": {"model": "whisper-1"}}}})
+    audio(ws, 1000)
+    print("GOT", said(until(ws, "error")))
+"""
+    )
+
+    done = world.python(program(MODEL, code), world.proxy())
+
+    assert "GOT error policy_denied" in done.stdout, done.stdout
+    assert "whisper-1" in done.stdout
+    assert world.lab.calls() == []
+
+
+def test_response_that_outgrows_its_reservation_ends_the_session(world: World) -> None:
+    world.agent()
+    world.policy({**OPEN, "agents": {"default": {"budget_usd": {"total": 5}, "on_overrun": "cut"}}})
+    world.lab.order("tokens=400 ignore_limit delay=0.01")
+
+    done = world.python(program(MODEL, ONE), world.proxy(), check=False)
+
+    assert "outgrew what was reserved" in done.stdout, done.stdout + done.stderr
+    wait(lambda: world.books()["open"] == 0)
+    [row] = rows(world)
+    assert row["cost_nano_usd"] >= row["worst_nano_usd"] > 0

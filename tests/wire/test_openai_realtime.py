@@ -12,11 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tollkeeper import facts
-from tollkeeper.domain import Changes, Code, Dialect, Effect, Reason
+from tollkeeper.domain import Changes, Code, Effect, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.simulator import realtime as simulated
-from tollkeeper.wire import route
-from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.openai_realtime import Realtime
 
 OPENAI = facts.providers()["openai"]
@@ -34,43 +32,6 @@ def ask(talk: Realtime, event: dict[str, Any], *, busy: bool = False) -> Any:
 
 def tell(talk: Realtime, **event: Any) -> Any:
     return talk.told(json.dumps(event).encode())
-
-
-def upgrade(query: str, **headers: str) -> Any:
-    endpoint = route.recognise(OPENAI, "GET", "/v1/realtime")
-    assert endpoint is not None
-    return route.parse(Inbound(OPENAI, "GET", "/v1/realtime", query, headers, b""), endpoint)
-
-
-def test_upgrade_names_its_model_and_costs_nothing() -> None:
-    call = upgrade("model=gpt-realtime-2.1")
-
-    assert (call.model, call.metered, call.dialect) == (
-        "gpt-realtime-2.1", False, Dialect.OPENAI_REALTIME,
-    )  # fmt: skip
-    assert "fixed_model" in call.features
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        "",
-        "model=",
-        "model=a&model=b",
-        "intent=transcription",
-        "model=a&call_id=x",
-        "model",
-        "Model=a",
-    ],
-)
-def test_upgrade_that_does_not_name_one_model_is_refused(query: str) -> None:
-    with pytest.raises(WireError):
-        upgrade(query)
-
-
-def test_upgrade_to_the_beta_is_refused() -> None:
-    with pytest.raises(WireError, match="beta"):
-        upgrade("model=gpt-realtime", **{"openai-beta": "realtime=v1"})
 
 
 def test_response_is_a_call_with_all_that_it_may_be_shown() -> None:
@@ -182,6 +143,64 @@ def test_turn_that_the_client_commits_or_answers_itself_is_not_answered(detectio
         tell(talk, type="input_audio_buffer.speech_stopped", item_id="item_1")
 
     assert tell(talk, type="input_audio_buffer.committed", item_id="item_1").asks is None
+
+
+def transcribed(talk: Realtime, **members: Any) -> Any:
+    heard = {"transcription": {"model": "whisper-1", **members}}
+    return ask(talk, {"type": "session.update", "session": {"audio": {"input": heard}}})
+
+
+def append(talk: Realtime, ms: int) -> Any:
+    sound = base64.b64encode(bytes(48 * ms)).decode()
+    return ask(talk, {"type": "input_audio_buffer.append", "audio": sound}).sound
+
+
+def test_audio_that_is_written_down_says_how_long_it_lasts() -> None:
+    talk = session()
+    transcribed(talk)
+
+    sound = append(talk, 500)
+
+    assert sound.microseconds == 500_000
+    _, call = sound.written_down(60_000_000)
+    assert (call.model, call.operation) == ("whisper-1", "transcription")
+
+
+def test_audio_that_nobody_writes_down_is_no_call_of_another_model() -> None:
+    assert append(session(), 500) is None
+
+
+def test_transcripts_are_asked_for_before_the_audio_that_they_would_be_of() -> None:
+    talk = session()
+    append(talk, 500)
+
+    with pytest.raises(WireError, match="before you send audio"):
+        transcribed(talk)
+    ask(talk, {"type": "input_audio_buffer.commit"})
+    tell(talk, type="input_audio_buffer.committed", item_id="item_1")
+    transcribed(talk)
+
+
+def test_what_was_not_committed_is_told_by_what_the_provider_heard_end() -> None:
+    talk = session()
+    transcribed(talk)
+    append(talk, 3000)
+    tell(talk, type="input_audio_buffer.speech_stopped", item_id="item_1", audio_end_ms=1800)
+
+    told = tell(talk, type="input_audio_buffer.committed", item_id="item_1")
+
+    assert (told.committed, told.buffered) == ("item_1", 1_200_000)
+
+
+def test_piece_that_was_written_down_or_could_not_be_is_told() -> None:
+    kind = "conversation.item.input_audio_transcription"
+    usage = {"type": "duration", "seconds": 3}
+
+    done = tell(session(), type=f"{kind}.completed", item_id="item_1", usage=usage).written
+    failed = tell(session(), type=f"{kind}.failed", item_id="item_2", error={}).written
+
+    assert (done.item, done.usage.audio_milliseconds) == ("item_1", 3000)
+    assert (failed.item, failed.usage.audio_milliseconds) == ("item_2", 0)
 
 
 def test_answer_to_our_opening_is_not_the_clients() -> None:

@@ -37,6 +37,7 @@ class Socket:
         upgrade: The request that opened it.
         talk: Its dialect; None at hosts that are no provider.
         turn: The call that is held or under way, or None.
+        asking: A call beside that which is being admitted, or None.
         begun: Whether the provider has begun to answer that.
         response: The id of that answer, where it has one.
         past: Ids of answers that have ended.
@@ -51,6 +52,7 @@ class Socket:
     upgrade: Passage
     talk: Talk | None = None
     turn: Passage | None = None
+    asking: Passage | None = None
     begun: bool = False
     response: str | None = None
     past: deque[str] = field(default_factory=lambda: deque(maxlen=ANSWERS_REMEMBERED))
@@ -235,12 +237,16 @@ class Turns:
         elif admission is not None and not turn.settled:
             await self.settle(flow, socket, cut=True)
 
-    def give_up(self, turn: Passage | None) -> None:
-        """Book whole what was under way, and give back what had not left; nothing is awaited."""
+    def give_up(self, turn: Passage | None, *, heard: bool = False) -> None:
+        """Book whole what was under way, and give back what had not left; nothing is awaited.
+
+        Args:
+            heard: Whether it is for audio, which has left though nothing answers it.
+        """
         if turn is None or turn.admission is None or turn.settled:
             return
         turn.settled = True
-        if turn.admission.effect is Effect.ALLOW and turn.answer is None:
+        if turn.admission.effect is Effect.ALLOW and turn.answer is None and not heard:
             self.books.settle_now(turn.admission.id, settling.NOT_SENT)
         elif turn.admission.effect is Effect.ALLOW:
             made = settling.reserved(turn.admission.decision, turn.bounding, None)

@@ -23,6 +23,7 @@ from tollkeeper.proxy import socket_layer
 from tollkeeper.proxy.enforcer import Enforcer
 from tollkeeper.proxy.fail_closed import books_closed, frames_closed
 from tollkeeper.proxy.passage import Passage
+from tollkeeper.proxy.socket_ears import Ears, Hearing
 from tollkeeper.proxy.socket_turns import Socket, Turns
 from tollkeeper.proxy.waiting_room import WaitingRoom
 from tollkeeper.wire.openai_realtime import Realtime
@@ -42,6 +43,8 @@ class WebSockets:
         """Keep the rooms it works with."""
         self.enforcer = enforcer
         self.turns = Turns(enforcer, room, self.frame_broke)
+        self.hearing = Hearing(self.turns)
+        self.ears: WeakKeyDictionary[http.HTTPFlow, Ears] = WeakKeyDictionary()
         self.sockets: WeakKeyDictionary[http.HTTPFlow, Socket] = WeakKeyDictionary()
 
     @books_closed
@@ -78,6 +81,7 @@ class WebSockets:
         socket = self.sockets.pop(flow, None)
         if socket is not None:
             await self.turns.close(flow, socket)
+        await self.hearing.close(self.ears.pop(flow, Ears()))
 
     # ---------------------------------------------------------------------------- from the client
 
@@ -104,6 +108,12 @@ class WebSockets:
             why = Reason(Effect.DENY, Code.UNREADABLE_REQUEST, "wire", str(error))
             self.turns.refuse(flow, socket, why, flows=message.is_text and talk.flows(sent))
             return False
+        if asked.sound is not None:
+            ears = self.ears.setdefault(flow, Ears())
+            uncovered = await self.hearing.covers(socket, ears, asked.sound)
+            if uncovered is not None:
+                self.turns.refuse(flow, socket, uncovered, flows=True)
+                return False
         if not socket.opened and talk.opening is not None:
             socket_layer.behind(flow).append(talk.opening)
         socket.opened = True
@@ -133,6 +143,7 @@ class WebSockets:
         told = talk.told(frame)
         if told.response is None or told.response not in socket.past:
             await self.follow(flow, socket, frame, told)
+        await self.hearing.told(self.ears.get(flow) or Ears(), told)
         if told.asks is not None and socket.turn is None:
             asking = await self.turns.ask(flow, socket, told.asks())
             socket_layer.behind(flow).extend([asking] if asking is not None else [])
@@ -185,6 +196,8 @@ class WebSockets:
         turn = socket.turn if socket else None
         self.enforcer.note_fault(turn or self.enforcer.passages.get(flow), hook, error)
         self.turns.give_up(turn)
+        self.turns.give_up(socket.asking if socket else None)
+        self.hearing.give_up(self.ears.pop(flow, Ears()))
 
 
 def talk_on(upgrade: Passage, flow: http.HTTPFlow) -> Talk | None:
@@ -192,9 +205,8 @@ def talk_on(upgrade: Passage, flow: http.HTTPFlow) -> Talk | None:
     provider, endpoint = upgrade.caller.provider, upgrade.endpoint
     if provider is None:
         return None
-    assert endpoint is not None
     path = flow.request.path.partition("?")[0]
-    if endpoint.dialect is Dialect.OPENAI_REALTIME:
+    if endpoint is not None and endpoint.dialect is Dialect.OPENAI_REALTIME:
         assert upgrade.call is not None
         return Realtime(provider, path, upgrade.call.model or "")
     return Responses(provider, path)

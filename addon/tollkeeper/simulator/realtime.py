@@ -23,18 +23,16 @@ from typing import Any, Final
 from urllib.parse import parse_qs
 
 from tollkeeper.domain import Usage
-from tollkeeper.simulator.exchange import Exchange, Plan, count_tokens, plan, texts_in
+from tollkeeper.simulator import realtime_bill
+from tollkeeper.simulator.exchange import Exchange, Plan, plan, texts_in
 from tollkeeper.simulator.http1 import ClientGone, Received
 from tollkeeper.simulator.record import Billed, CallRecord
 from tollkeeper.simulator.script import Script, find, parse
 
 SILENCE_MS: Final = 500
-MS_HEARD: Final = 100
 MS_OF_A_WORD: Final = 250
 TOKENS_OF_A_WORD: Final = 5
 BYTES_PER_MS: Final = 48
-WINDOW_TOKENS: Final = 32_000 - 4096
-CACHE_BLOCK: Final = 64
 
 DEFAULTS: Final[Mapping[str, Any]] = {
     "type": "realtime",
@@ -94,6 +92,7 @@ class Session:
     settings: dict[str, Any] = field(default_factory=lambda: deepcopy(dict(DEFAULTS)))
     items: list[dict[str, Any]] = field(default_factory=list)
     buffer_ms: float = 0.0
+    heard_ms: float = 0.0
     speaking: bool = False
     silent_ms: float = 0.0
     seen_tokens: int = 0
@@ -137,7 +136,7 @@ class Session:
                 await self.tell("conversation.item.added", item=item)
             case "input_audio_buffer.append":
                 await self.hear(base64.b64decode(event["audio"]))
-            case "input_audio_buffer.commit" if self.buffer_ms < MS_HEARD:
+            case "input_audio_buffer.commit" if self.buffer_ms < realtime_bill.MS_HEARD:
                 await self.error(event, "input_audio_buffer_commit_empty", "The buffer is empty.")
             case "input_audio_buffer.commit":
                 await self.commit(f"item_sim{next(self.numbers)}")
@@ -169,6 +168,7 @@ class Session:
         """Audio into the buffer; its silence after speech ends a turn."""
         length = len(audio) / BYTES_PER_MS
         self.buffer_ms += length
+        self.heard_ms += length
         detection = self.settings["audio"]["input"]["turn_detection"]
         if not detection:
             return
@@ -184,16 +184,30 @@ class Session:
         if self.speaking and self.silent_ms >= detection.get("silence_duration_ms", SILENCE_MS):
             self.speaking = False
             item = f"item_sim{next(self.numbers)}"
-            await self.tell("input_audio_buffer.speech_stopped", item_id=item)
+            end = int(self.heard_ms)
+            await self.tell("input_audio_buffer.speech_stopped", item_id=item, audio_end_ms=end)
             await self.commit(item)
             if detection.get("create_response", True):
                 await self.respond({}, {})
 
     async def commit(self, item: str) -> None:
         """The buffer becomes a message of the user's."""
-        self.items.append({"type": "message", "role": "user", "heard_ms": self.buffer_ms})
-        self.buffer_ms = 0.0
+        heard_ms, self.buffer_ms = self.buffer_ms, 0.0
+        self.items.append({"type": "message", "role": "user", "heard_ms": heard_ms})
         await self.tell("input_audio_buffer.committed", item_id=item, previous_item_id=None)
+        transcription = self.settings["audio"]["input"]["transcription"]
+        if transcription:
+            await self.write_down(item, heard_ms, transcription)
+
+    async def write_down(self, item: str, heard_ms: float, asked: Mapping[str, Any]) -> None:
+        """What another model writes down, billed by its own price: whole seconds, or tokens."""
+        body = json.dumps({"type": "transcription"} | dict(asked)).encode()
+        call = await self.desk.opens(body)
+        usage, billed = realtime_bill.written_down(asked, heard_ms)
+        call.billed, call.outcome = Billed(billed, billed.output_tokens or 0), "complete"
+        await self.desk.closed(call)
+        kind = "conversation.item.input_audio_transcription.completed"
+        await self.tell(kind, item_id=item, content_index=0, transcript="said", usage=usage)
 
     # ------------------------------------------------------------------------------ what is answered
 
@@ -228,33 +242,10 @@ class Session:
         await asyncio.sleep(0)
 
     def shown(self, told: Mapping[str, Any], items: list[dict[str, Any]]) -> Usage:
-        """What a response is shown: text and audio, and how much of it is cached."""
-        heard = int(sum(item.get("heard_ms", 0) for item in items) // MS_HEARD)
-        heard += sum(item.get("said_tokens", 0) for item in items)
-        inline = [
-            part["audio"]
-            for item in items
-            for part in item.get("content") or ()
-            if isinstance(part, dict) and part.get("audio")
-        ]
-        heard += sum(len(one) * 3 // 4 // BYTES_PER_MS // MS_HEARD for one in inline)
-        texts = [*texts_in(told["instructions"]), *texts_in(told["tools"])]
-        texts += [
-            text
-            for item in items
-            for text in texts_in(item.get("content", item.get("output")))
-            if text not in inline
-        ]
-        written = count_tokens(texts, len(items))
-        whole = min(written + heard, WINDOW_TOKENS)
-        heard = min(heard, whole)
-        cached = min(self.seen_tokens, whole) // CACHE_BLOCK * CACHE_BLOCK
-        cached_audio = max(cached - (whole - heard), 0)
-        self.seen_tokens = whole
-        return Usage(
-            input_tokens=whole, output_tokens=0, cache_read_input_tokens=cached,
-            audio_input_tokens=heard, cache_read_audio_input_tokens=cached_audio, model=self.model,
-        )  # fmt: skip
+        """What a response is shown; the next one finds it cached."""
+        usage = realtime_bill.shown(self.model, told, items, self.seen_tokens)
+        self.seen_tokens = usage.input_tokens or 0
+        return usage
 
     async def cancel(self, why: str) -> None:
         """Break a response off; what was said is billed."""
@@ -337,6 +328,11 @@ class Answering:
         whole = replace(billed.whole, output_tokens=self.said, audio_output_tokens=aloud)
         self.call.billed = Billed(whole, self.said)
 
+    def told(self) -> dict[str, Any]:
+        """The usage as ``response.done`` has it."""
+        assert self.call.billed is not None
+        return realtime_bill.as_told(self.call.billed.usage)
+
     def body(self, status: str, details: Mapping[str, Any] | None) -> dict[str, Any]:
         """The response as its events have it."""
         done = status != "in_progress"
@@ -344,31 +340,7 @@ class Answering:
             "id": self.response_id, "object": "realtime.response", "status": status,
             "status_details": details, "output": [], "conversation_id": "conv_sim",
             "output_modalities": ["audio"] if self.speaks else ["text"],
-            "usage": self.billed() if done and not self.script.no_usage else None,
-        }  # fmt: skip
-
-    def billed(self) -> dict[str, Any]:
-        """The usage as ``response.done`` has it."""
-        billed = self.call.billed
-        assert billed is not None
-        used = billed.usage
-        given, heard = used.input_tokens or 0, used.audio_input_tokens
-        cached, cached_audio = used.cache_read_input_tokens, used.cache_read_audio_input_tokens
-        parts = {
-            "text_tokens": cached - cached_audio,
-            "audio_tokens": cached_audio,
-            "image_tokens": 0,
-        }
-        return {
-            "total_tokens": given + self.said, "input_tokens": given, "output_tokens": self.said,
-            "input_token_details": {
-                "text_tokens": given - heard, "audio_tokens": heard, "image_tokens": 0,
-                "cached_tokens": cached, "cached_tokens_details": parts,
-            },
-            "output_token_details": {
-                "text_tokens": self.said - used.audio_output_tokens,
-                "audio_tokens": used.audio_output_tokens,
-            },
+            "usage": self.told() if done and not self.script.no_usage else None,
         }  # fmt: skip
 
 

@@ -34,13 +34,12 @@ from collections import deque
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, Final
-from urllib.parse import parse_qsl
 
 from tollkeeper import facts
 from tollkeeper.domain import Call, Changes, Dialect, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.wire import bound, fields
-from tollkeeper.wire.dialect import Endpoint, Inbound
+from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.document import Document, canonical, encoded, read, splice
 from tollkeeper.wire.realtime_session import (
     Conversation,
@@ -50,8 +49,9 @@ from tollkeeper.wire.realtime_session import (
     tool_names,
     turn_detection,
 )
+from tollkeeper.wire.realtime_transcripts import call_for, written_in
 from tollkeeper.wire.refusal import refusal, status_of
-from tollkeeper.wire.talk import Asked, Told
+from tollkeeper.wire.talk import Asked, Sound, Told
 
 OPERATION: Final = "realtime"
 
@@ -69,39 +69,11 @@ Source: https://developers.openai.com/api/reference/resources/realtime/client-ev
 
 _TELLS: Final = re.compile(
     rb'"type"\s*:\s*"(?:error|session\.(?:created|updated)|response\.(?:created|done)'
-    rb'|input_audio_buffer\.(?:speech_stopped|committed))"'
+    rb"|input_audio_buffer\.(?:speech_stopped|committed)"
+    rb'|conversation\.item\.input_audio_transcription\.(?:completed|failed))"'
 )
+_TRANSCRIPTS: Final = "conversation.item.input_audio_transcription."
 _DETECTION: Final = ("session", "audio", "input", "turn_detection")
-
-
-def upgrade(inbound: Inbound, endpoint: Endpoint) -> Call:
-    """The request that opens a session; it costs nothing itself.
-
-    Raises:
-        WireError: When it does not name one model, or opens what is not metered.
-    """
-    try:
-        named = parse_qsl(inbound.query, True, strict_parsing=True, max_num_fields=8)
-    except ValueError as error:
-        raise WireError("The query must be ?model= and the name of a model.") from error
-    if [key for key, _ in named] != ["model"] or not named[0][1]:
-        raise WireError(
-            "The query must name one model and nothing else (?model=gpt-realtime): transcription "
-            "sessions and calls that were begun elsewhere are not metered."
-        )
-    if "realtime" in inbound.headers.get("openai-beta", ""):
-        raise WireError("The beta of this API is not metered; leave the header OpenAI-Beta out.")
-    model = named[0][1]
-    digest = hashlib.sha256(encoded(canonical([inbound.provider.name, OPERATION, model])))
-    return Call(
-        provider=inbound.provider.name,
-        dialect=endpoint.dialect,
-        operation=endpoint.operation,
-        metered=False,
-        model=model,
-        features=frozenset({"fixed_model"}),
-        approval_digest=digest.hexdigest(),
-    )
 
 
 class Realtime:
@@ -137,7 +109,9 @@ class Realtime:
         self._begun = False
         self._opened = False
         self._used: deque[str] = deque(maxlen=_MOST_REMEMBERED)
-        self._heard: deque[str] = deque(maxlen=_MOST_REMEMBERED)
+        self._heard: dict[str, int | None] = {}
+        self._sent = self._taken = 0
+        self._committed_at: deque[int] = deque(maxlen=_MOST_REMEMBERED)
 
     # ------------------------------------------------------------------------------ from the client
 
@@ -162,9 +136,10 @@ class Realtime:
                 item = fields.mapping(event, "item")
                 self.conversation.item(item, self.settings.bytes_per_ms())
             case "input_audio_buffer.append":
-                self.conversation.append(event.get("audio"), self.settings.bytes_per_ms())
-                return Asked(frame)
+                return Asked(frame, sound=self._append(event.get("audio")))
             case str() if kind in _FREE:
+                if kind == "input_audio_buffer.commit":
+                    self._committed_at.append(self._sent)
                 plain = {key: value for key, value in event.items() if key != "event_id"}
                 self.conversation.link(canonical(plain))
             case _:
@@ -172,6 +147,17 @@ class Realtime:
                 raise WireError(f"An event {said} is not known here, so it is not forwarded.")
         self._use(event_id)
         return Asked(frame)
+
+    def _append(self, audio: object) -> Sound | None:
+        """Take in audio; what of it another model writes down."""
+        before = self.conversation.microseconds
+        self.conversation.append(audio, self.settings.bytes_per_ms())
+        asked = self.settings.transcription()
+        lasts = self.conversation.microseconds - before
+        self._sent += lasts
+        if not asked:
+            return None
+        return Sound(lasts, lambda most: call_for(self.provider, self.path, asked, most))
 
     def _id_of(self, event: Mapping[str, Any], *, busy: bool) -> str | None:
         event_id = fields.text(event, "event_id")
@@ -188,6 +174,11 @@ class Realtime:
 
     def _update(self, document: Document, event: Mapping[str, Any], event_id: str | None) -> bytes:
         session = fields.mapping(event, "session")
+        begins = fields.mapping(fields.mapping(session, "audio"), "input").get("transcription")
+        if begins and self._sent > self._taken and not self.settings.transcribers():
+            raise WireError(
+                "Ask for transcripts before you send audio: what was sent is not reserved for them."
+            )
         self.settings.ask(event_id, session, self.model)
         self._use(event_id)
         heard = fields.mapping(fields.mapping(session, "audio"), "input")
@@ -298,9 +289,11 @@ class Realtime:
             case {"type": "response.created" | "response.done" as kind, "response": dict(response)}:
                 return self._answer(response, ends=kind == "response.done")
             case {"type": "input_audio_buffer.speech_stopped", "item_id": str(item)}:
-                self._heard.append(item)
-            case {"type": "input_audio_buffer.committed", "item_id": item}:
+                self._stopped(item, event.get("audio_end_ms"))
+            case {"type": "input_audio_buffer.committed", "item_id": str(item)}:
                 return self._committed(item)
+            case {"type": str(kind)} if kind.startswith(_TRANSCRIPTS):
+                return Told(written=written_in(event))
             case {"type": "error", "error": {"event_id": str(event_id)}}:
                 return self._error(event_id)
         return Told()
@@ -322,15 +315,26 @@ class Realtime:
         self._begun = True
         return Told(begins=not ends, ends=ends, response=named if isinstance(named, str) else None)
 
-    def _committed(self, item: object) -> Told:
+    def _stopped(self, item: str, end_ms: object) -> None:
+        """A turn was heard to end; how much of all audio it and those before it are."""
+        self._heard[item] = end_ms * 1000 if type(end_ms) is int else None
+        if len(self._heard) > _MOST_REMEMBERED:
+            del self._heard[next(iter(self._heard))]
+
+    def _committed(self, item: str) -> Told:
         """A turn is in the conversation; one that the provider has heard end may want an answer."""
         self.conversation.tokens += bound.TURN_ALLOWANCE
-        if item not in self._heard:
-            return Told()
-        self._heard.remove(str(item))
-        if not self.settings.answers_speech:
-            return Told()
-        return Told(asks=self._speech)
+        spoken = item in self._heard
+        if spoken:
+            end = self._heard.pop(item)
+        else:
+            end = self._committed_at.popleft() if self._committed_at else None
+        self._taken = max(self._taken, end or 0)
+        return Told(
+            committed=item if self.settings.transcribers() else None,
+            buffered=max(self._sent - self._taken, 0),
+            asks=self._speech if spoken and self.settings.answers_speech else None,
+        )
 
     def _speech(self) -> Asked:
         """The call that answers what was said."""

@@ -25,6 +25,7 @@ from tollkeeper.domain import Dialect
 from tollkeeper.errors import WireError
 from tollkeeper.wire import bound, fields
 from tollkeeper.wire.document import canonical, encoded
+from tollkeeper.wire.realtime_transcripts import model_in
 
 DEFAULT_INSTRUCTIONS_TOKENS: Final = 1024
 """Before the provider says which instructions it gives a session by default: a paragraph."""
@@ -83,11 +84,9 @@ class Settings:
         heard = fields.mapping(audio, "input")
         check(heard, _INPUT, "session.audio.input")
         check(fields.mapping(audio, "output"), _OUTPUT, "session.audio.output")
-        if heard.get("transcription") is not None:
-            raise WireError(
-                "Transcripts of what is heard are billed by another model and are not metered here: "
-                "leave audio.input.transcription out, or send the audio to /v1/audio/transcriptions."
-            )
+        transcriber = model_in(heard)
+        if transcriber is not None and self.transcribers() - {transcriber}:
+            raise WireError("Transcripts have another model already; connect again for this one.")
         detection = turn_detection(heard)
         tool_names(session)
         output_limit(session)
@@ -133,10 +132,25 @@ class Settings:
         """Whether answers may be audio."""
         return any(session.get("output_modalities") != ["text"] for session in self.possible())
 
+    def inputs(self) -> Iterator[dict[str, Any]]:
+        """What may hold of audio that comes in."""
+        for session in self.possible():
+            yield fields.mapping(fields.mapping(session, "audio"), "input")
+
+    def transcribers(self) -> set[str]:
+        """The models that may write down what is heard; never more than one."""
+        asked = (fields.mapping(heard, "transcription").get("model") for heard in self.inputs())
+        return {model for model in asked if isinstance(model, str)}
+
+    def transcription(self) -> dict[str, Any]:
+        """The longest of the wishes for transcripts that may hold; empty where there is none."""
+        asked = [fields.mapping(heard, "transcription") for heard in self.inputs()]
+        named = [one for one in asked if isinstance(one.get("model"), str)]
+        return max(named, key=lambda one: len(canonical(one)), default={})
+
     def bytes_per_ms(self) -> int:
         """Of audio that comes in: the fewest that may hold, so that it lasts longest."""
-        inputs = [fields.mapping(fields.mapping(one, "audio"), "input") for one in self.possible()]
-        return min(bytes_per_ms(one) for one in inputs)
+        return min(bytes_per_ms(heard) for heard in self.inputs())
 
 
 @dataclass(slots=True)
@@ -264,9 +278,9 @@ def turn_detection(heard: Mapping[str, Any]) -> dict[str, Any] | None:
     Raises:
         WireError: For what would have the provider answer on its own.
     """
-    detection = fields.mapping(heard, "turn_detection")
-    if not detection:
+    if heard.get("turn_detection") is None:
         return None
+    detection = fields.mapping(heard, "turn_detection")
     if detection.get("type") not in ("server_vad", "semantic_vad"):
         raise WireError("turn_detection.type must be server_vad or semantic_vad.")
     if detection.get("idle_timeout_ms") is not None:

@@ -173,6 +173,8 @@ def error_event(dialect: Dialect | None, body: bytes) -> bytes:
             "error": told,
         }
         return b"event: error\ndata: " + _json(event) + b"\n\n"
+    if dialect is Dialect.OPENAI_REALTIME:
+        error = {"type": "error", **error}
     return b"data: " + _json(error) + b"\n\n"
 
 

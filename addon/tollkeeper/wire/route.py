@@ -27,10 +27,10 @@ from tollkeeper.wire import (
     openai_audio,
     openai_chat,
     openai_images,
-    openai_realtime,
     openai_responses,
     openai_text,
     realtime_meter,
+    realtime_upgrade,
     rerank,
     task_meter,
     tasks,
@@ -124,7 +124,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         WireError: One sentence on what cannot be read.
     """
     if endpoint.dialect is Dialect.OPENAI_REALTIME:
-        return openai_realtime.upgrade(inbound, endpoint)
+        return realtime_upgrade.upgrade(inbound, endpoint)
     if not endpoint.metered:
         return _free(inbound, endpoint)
     kind = inbound.headers.get("content-type", "").lower()

@@ -6,8 +6,34 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tollkeeper.domain import Call, Changes, Reason
+from tollkeeper.domain import Call, Changes, Reason, Usage
 from tollkeeper.wire.dialect import Inbound
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """Audio that another model will write down.
+
+    Attributes:
+        microseconds: How long the audio lasts at most.
+        written_down: What writing down so many microseconds of audio asks for.
+    """
+
+    microseconds: int
+    written_down: Callable[[int], tuple[Inbound, Call]]
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One piece of audio that was written down, or could not be.
+
+    Attributes:
+        item: Its id.
+        usage: What it is billed; None where the provider does not say so, empty where it failed.
+    """
+
+    item: str
+    usage: Usage | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,11 +44,13 @@ class Asked:
         frame: What goes on, if it may.
         inbound: What a person is shown and the record keeps; None where it costs nothing.
         call: The call that it makes; None where it costs nothing.
+        sound: Audio in it that is written down by another model; None where none is.
     """
 
     frame: bytes
     inbound: Inbound | None = None
     call: Call | None = None
+    sound: Sound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +64,9 @@ class Told:
         failed: Whether that answer failed, so that an error may still come after its end.
         response: The id of the answer that it begins or ends.
         error: Whether it is an error about the call under way, as far as the frame can tell.
+        committed: The id of a piece of audio that is written down from now on.
+        buffered: Microseconds of audio that were sent and are not committed, where it tells.
+        written: A piece that has been.
         asks: Makes the call that is to be made because of it, where none is under way; or None.
     """
 
@@ -45,6 +76,9 @@ class Told:
     failed: bool = False
     response: str | None = None
     error: bool = False
+    committed: str | None = None
+    buffered: int | None = None
+    written: Written | None = None
     asks: Callable[[], Asked] | None = None
 
 
