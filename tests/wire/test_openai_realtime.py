@@ -115,8 +115,8 @@ def test_voice_detection_stays_and_never_begins_a_response() -> None:
 def test_frame_that_needs_no_change_goes_on_byte_for_byte() -> None:
     talk = session()
     frames = [
-        b'{ "type":"session.update", "session": {"instructions" : "a"}}',
-        b'{"type": "response.create",  "event_id":"mine"}',
+        b'{ "type":"conversation.item.delete", "item_id" : "a"}',
+        b'{"type": "response.cancel",  "event_id":"mine"}',
         b'{"audio":"AAAA","type":"input_audio_buffer.append"}',
     ]
 
@@ -228,17 +228,29 @@ def test_error_ends_a_call_only_where_it_names_it_before_it_has_begun() -> None:
     assert not tell(talk, type="error", error={"event_id": event_id}).error
 
 
-def test_no_event_id_stands_for_two_events() -> None:
+def test_error_shows_the_client_its_own_id_and_no_client_can_make_one_of_ours() -> None:
     talk = session()
-    ask(talk, {"type": "conversation.item.create", "item": HELLO, "event_id": "x"})
-    with pytest.raises(WireError, match="used before"):
-        ask(talk, {"type": "response.create", "event_id": "x"})
-    ask(talk, {"type": "response.create", "event_id": "y"})
+    asked = ask(talk, {"type": "response.create", "event_id": "mine"})
+    ours = json.loads(asked.frame)["event_id"]
 
-    with pytest.raises(WireError, match="used before"):
-        ask(talk, {"type": "input_audio_buffer.commit", "event_id": "y"}, busy=True)
-    with pytest.raises(WireError, match="used before"):
-        ask(talk, {"type": "input_audio_buffer.commit", "event_id": "tollkeeper_opening"})
+    told = tell(talk, type="error", error={"event_id": ours, "message": "Not now."})
+
+    assert json.loads(told.shown)["error"] == {"event_id": "mine", "message": "Not now."}
+    assert not tell(talk, type="error", error={"event_id": "mine"}).error
+    with pytest.raises(WireError, match="choose another"):
+        ask(talk, {"type": "input_audio_buffer.commit", "event_id": ours}, busy=True)
+
+
+def test_change_is_taken_back_only_by_an_error_that_is_its_own() -> None:
+    talk = session()
+    tell(talk, type="session.created", session={"max_output_tokens": 10})
+    change = {"type": "session.update", "event_id": "x", "session": {"max_output_tokens": 4000}}
+    frame = ask(talk, change).frame
+
+    tell(talk, type="error", error={"event_id": "x"})
+    assert ask(talk, {"type": "response.create"}).call.max_output_tokens == 4000
+    tell(talk, type="error", error={"event_id": json.loads(frame)["event_id"]})
+    assert ask(talk, {"type": "response.create"}).call.max_output_tokens == 10
 
 
 def test_output_limit_goes_into_the_response() -> None:

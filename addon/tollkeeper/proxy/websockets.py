@@ -147,6 +147,8 @@ class WebSockets:
         if told.asks is not None and socket.turn is None:
             asking = await self.turns.ask(flow, socket, told.asks())
             socket_layer.behind(flow).extend([asking] if asking is not None else [])
+        if told.shown is not None:
+            message.content = told.shown
         return told.passes
 
     async def follow(self, flow: http.HTTPFlow, socket: Socket, frame: bytes, told: Told) -> None:

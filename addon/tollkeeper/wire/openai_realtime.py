@@ -19,8 +19,9 @@ One at a time
     A response is asked for when none is under way, also out of band (``conversation: none``).
 
 Whose error it is
-    Errors name the event that caused them. A ``response.create`` without an id is given one, and no id
-    is used twice, so that an error about something else never ends a call.
+    Errors name the event that caused them. Each ``response.create`` and ``session.update`` leaves with an
+    id of ours, which no client can give to another event, so that an error about something else never
+    ends a call or takes back a change; the client is shown its own.
     Source: https://developers.openai.com/api/reference/resources/realtime/server-events (``error``)
 """
 
@@ -58,7 +59,7 @@ OPERATION: Final = "realtime"
 _OURS: Final = "tollkeeper_"
 _OPENING: Final = f"{_OURS}opening"
 _MOST_REMEMBERED: Final = 256
-"""Ids of events that a late error could still name, and turns that were heard."""
+"""Turns that were heard, and commits of the client's, whose own event has not come; ids of ours."""
 
 _FREE: Final = fields.words("""conversation.item.delete conversation.item.retrieve conversation.item.truncate
     input_audio_buffer.clear input_audio_buffer.commit output_audio_buffer.clear response.cancel""")
@@ -106,12 +107,12 @@ class Realtime:
         self.window = facts.realtime_window(model)
         self._numbers = itertools.count(1)
         self._event: str | None = None
+        self._names: dict[str, str | None] = {}
         self._begun = False
         self._opened = False
-        self._used: deque[str] = deque(maxlen=_MOST_REMEMBERED)
         self._heard: dict[str, int | None] = {}
         self._sent = self._taken = 0
-        self._committed_at: deque[int] = deque(maxlen=_MOST_REMEMBERED)
+        self._committed_at: deque[int] = deque()
 
     # ------------------------------------------------------------------------------ from the client
 
@@ -124,7 +125,9 @@ class Realtime:
         document = read(frame)
         event = document.values()
         kind = event.get("type")
-        event_id = self._id_of(event, busy=busy)
+        event_id = fields.text(event, "event_id")
+        if event_id is not None and event_id.startswith(_OURS):
+            raise WireError(f"An event_id that begins with {_OURS} is ours; choose another one.")
         match kind:
             case "response.create":
                 if busy:
@@ -138,14 +141,14 @@ class Realtime:
             case "input_audio_buffer.append":
                 return Asked(frame, sound=self._append(event.get("audio")))
             case str() if kind in _FREE:
-                if kind == "input_audio_buffer.commit":
+                full = len(self._committed_at) >= _MOST_REMEMBERED
+                if kind == "input_audio_buffer.commit" and not full:
                     self._committed_at.append(self._sent)
                 plain = {key: value for key, value in event.items() if key != "event_id"}
                 self.conversation.link(canonical(plain))
             case _:
                 said = kind[:64] if isinstance(kind, str) else "of no type"
                 raise WireError(f"An event {said} is not known here, so it is not forwarded.")
-        self._use(event_id)
         return Asked(frame)
 
     def _append(self, audio: object) -> Sound | None:
@@ -159,48 +162,43 @@ class Realtime:
             return None
         return Sound(lasts, lambda most: call_for(self.provider, self.path, asked, most))
 
-    def _id_of(self, event: Mapping[str, Any], *, busy: bool) -> str | None:
-        event_id = fields.text(event, "event_id")
-        if event_id is None:
-            return None
-        used = event.get("type") == "response.create" and event_id in self._used
-        if used or event_id.startswith(_OURS) or (busy and event_id == self._event):
-            raise WireError("This event_id was used before; give each event another one.")
-        return event_id
-
-    def _use(self, event_id: str | None) -> None:
-        if event_id is not None:
-            self._used.append(event_id)
-
     def _update(self, document: Document, event: Mapping[str, Any], event_id: str | None) -> bytes:
         session = fields.mapping(event, "session")
-        begins = fields.mapping(fields.mapping(session, "audio"), "input").get("transcription")
-        if begins and self._sent > self._taken and not self.settings.transcribers():
+        heard = fields.mapping(fields.mapping(session, "audio"), "input")
+        if (
+            heard.get("transcription")
+            and self._sent > self._taken
+            and not self.settings.transcribers()
+        ):
             raise WireError(
                 "Ask for transcripts before you send audio: what was sent is not reserved for them."
             )
-        self.settings.ask(event_id, session, self.model)
-        self._use(event_id)
-        heard = fields.mapping(fields.mapping(session, "audio"), "input")
-        if turn_detection(heard) is None:
-            return document.text.encode()
-        return splice(document, {(*_DETECTION, "create_response"): False})
+        ours = self._ours("session", event_id)
+        self.settings.ask(ours, session, self.model)
+        edits: dict[tuple[str, ...], Any] = {("event_id",): ours}
+        if turn_detection(heard) is not None:
+            edits[*_DETECTION, "create_response"] = False
+        return splice(document, edits)
 
     def _response(
         self, document: Document, event: Mapping[str, Any], event_id: str | None
     ) -> Asked:
         response = fields.mapping(event, "response")
         check_response(response)
-        if event_id is None:
-            event_id = self._ours("response")
-            document = read(splice(document, {("event_id",): event_id}))
-        self._use(event_id)
-        call = self._call(response)
-        self._event, self._begun = event_id, False
-        return Asked(document.text.encode(), self._inbound(response), call)
+        ours = self._ours("response", event_id)
+        asked = Asked(
+            splice(document, {("event_id",): ours}), self._inbound(response), self._call(response)
+        )
+        self._event, self._begun = ours, False
+        return asked
 
-    def _ours(self, what: str) -> str:
-        return f"{_OURS}{what}_{next(self._numbers)}"
+    def _ours(self, what: str, named: str | None) -> str:
+        """An id of ours for an event that the client has named so, or not at all."""
+        ours = f"{_OURS}{what}_{next(self._numbers)}"
+        self._names[ours] = named
+        if len(self._names) > _MOST_REMEMBERED:
+            del self._names[next(iter(self._names))]
+        return ours
 
     # ------------------------------------------------------------------------------------- the call
 
@@ -295,7 +293,7 @@ class Realtime:
             case {"type": str(kind)} if kind.startswith(_TRANSCRIPTS):
                 return Told(written=written_in(event))
             case {"type": "error", "error": {"event_id": str(event_id)}}:
-                return self._error(event_id)
+                return self._error(event, event_id)
         return Told()
 
     def _session(self, session: dict[str, Any], *, updated: bool) -> Told:
@@ -338,17 +336,21 @@ class Realtime:
 
     def _speech(self) -> Asked:
         """The call that answers what was said."""
-        event_id = self._ours("speech")
+        event_id = self._ours("speech", None)
         frame = json.dumps({"type": "response.create", "event_id": event_id}).encode()
         asked = Asked(frame, self._inbound({}), self._call({}))
         self._event, self._begun = event_id, False
         return asked
 
-    def _error(self, event_id: str) -> Told:
+    def _error(self, event: dict[str, Any], event_id: str) -> Told:
         if event_id == _OPENING:
             raise WireError("The provider does not let this session be followed.")
+        if event_id not in self._names:
+            return Told()
         self.settings.fail(event_id)
-        return Told(error=event_id == self._event and not self._begun)
+        event["error"]["event_id"] = self._names.pop(event_id)
+        ends = event_id == self._event and not self._begun
+        return Told(error=ends, shown=json.dumps(event).encode())
 
     # --------------------------------------------------------------------------------- of our own
 

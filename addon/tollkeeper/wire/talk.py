@@ -59,6 +59,7 @@ class Told:
 
     Attributes:
         passes: Whether it goes on to the client; what answers a frame of our own does not.
+        shown: What the client gets instead of it; None for the very frame.
         begins: Whether an answer begins with it.
         ends: Whether an answer ends with it, however.
         failed: Whether that answer failed, so that an error may still come after its end.
@@ -71,6 +72,7 @@ class Told:
     """
 
     passes: bool = True
+    shown: bytes | None = None
     begins: bool = False
     ends: bool = False
     failed: bool = False
