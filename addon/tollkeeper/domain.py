@@ -52,6 +52,7 @@ class Dialect(StrEnum):
 
     OPENAI_CHAT = "openai_chat"
     OPENAI_RESPONSES = "openai_responses"
+    OPENAI_REALTIME = "openai_realtime"
     ANTHROPIC = "anthropic"
     GEMINI = "gemini"
     CODE_ASSIST = "code_assist"

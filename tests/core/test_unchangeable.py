@@ -70,3 +70,12 @@ def test_alias_cannot_change_what_a_deployment_runs() -> None:
     [message] = reasons(DEPLOYED, Changes(model="gpt-4o-mini"))
 
     assert "prod is a deployment" in message
+
+
+@pytest.mark.parametrize("provider", [None, "groq"])
+def test_alias_cannot_change_the_model_of_a_session(provider: str | None) -> None:
+    opened = replace(DEPLOYED, operation="websocket", model="voice", deployment=None)
+
+    [message] = reasons(opened, Changes(model="gpt-realtime", provider=provider))
+
+    assert "name gpt-realtime there instead" in message

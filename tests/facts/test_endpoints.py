@@ -10,6 +10,7 @@ from tollkeeper.domain import Dialect, Mount, Provider
 CALLS = [
     ("openai", "POST", "/v1/chat/completions", "chat", Dialect.OPENAI_CHAT, True),
     ("openai", "POST", "/v1/responses", "responses", Dialect.OPENAI_RESPONSES, True),
+    ("openai", "GET", "/v1/realtime", "websocket", Dialect.OPENAI_REALTIME, False),
     (
         "openai",
         "POST",
@@ -395,7 +396,11 @@ REFUSED = [
     ("openai", "/v1/batches", "batches"),
     ("openai", "/v1/fine_tuning/jobs/ft-1/cancel", "fine-tuning"),
     ("openai", "/v1/threads/thread_1/runs", "assistants"),
-    ("openai", "/v1/realtime/sessions", "realtime sessions"),
+    ("openai", "/v1/realtime/sessions", "client secrets of realtime sessions"),
+    ("openai", "/v1/realtime/client_secrets", "client secrets of realtime sessions"),
+    ("openai", "/v1/realtime/calls/rtc_1/accept", "realtime calls over WebRTC and SIP"),
+    ("openai", "/v1/realtime", "realtime sessions of this kind"),
+    ("openai", "/v1/live/sessions", "realtime sessions of this kind"),
     ("openai", "/v1/videos", "videos"),
     ("anthropic", "/v1/messages/batches", "batches"),
     ("google", "/upload/v1beta/files", "files"),

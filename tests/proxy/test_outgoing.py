@@ -249,3 +249,48 @@ def test_missing_key_is_an_error_that_names_no_secret(
     for source in (KeySource(env="REAL_KEY"), KeySource(file=str(file))):
         with pytest.raises(MissingKeyError):
             read_key(source)
+
+
+@pytest.mark.parametrize("opened", [True, False])
+def test_key_among_the_subprotocols_of_a_websocket_is_kept_like_one_in_a_header(
+    house: House, opened: bool
+) -> None:
+    house.govern_by({"websockets": opened})
+    protocols = f"realtime, openai-insecure-api-key.{OWN}, openai-project.proj-own"
+    fields = [
+        ("Host", OPENAI),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Protocol", protocols),
+    ]
+    path = "/v1/realtime?model=gpt-realtime"
+
+    flow = house.judged(method="GET", path=path, body=b"", fields=fields)
+
+    assert OWN.encode() not in looks(flow)
+    assert b"proj-own" not in looks(flow)
+    assert (flow.response is None) is opened
+    sent = dict(fields_of(dressed(house, flow)))
+    assert sent["authorization"] == f"Bearer {OWN}"
+    assert sent["openai-project"] == "proj-own"
+    assert sent["sec-websocket-protocol"] == "realtime"
+
+
+def test_key_among_the_subprotocols_goes_where_one_is_injected(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REAL_KEY", INJECTED)
+    house.govern_by({"websockets": True, "providers": {"openai": {"key": {"env": "REAL_KEY"}}}})
+    fields = [
+        ("Host", OPENAI),
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Protocol", f"openai-insecure-api-key.{OWN}"),
+    ]
+    path = "/v1/realtime?model=gpt-realtime"
+
+    flow = house.judged(method="GET", path=path, body=b"", fields=fields)
+
+    sent = fields_of(dressed(house, flow))
+    assert ("authorization", f"Bearer {INJECTED}") in sent
+    assert OWN not in str(sent)

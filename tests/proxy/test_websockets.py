@@ -20,11 +20,18 @@ from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.closing import SHUT
 from tollkeeper.proxy.passage import Passage
 from tollkeeper.proxy.settling import NOT_SENT
-from tollkeeper.proxy.websockets import SHOWN_MESSAGES, Socket, WebSockets
+from tollkeeper.proxy.socket_turns import Socket
+from tollkeeper.proxy.websockets import SHOWN_MESSAGES, WebSockets
+from tollkeeper.wire.openai_socket import Responses
 
 BODY = {"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 20, "stream": True}
 CREATED = {"type": "response.created", "response": {"id": "resp_1", "status": "in_progress"}}
 DELTA = {"type": "response.output_text.delta", "delta": "one two"}
+
+
+@pytest.fixture(autouse=True)
+def open_to_sockets(house: House) -> None:
+    house.govern_by({"websockets": True})
 
 
 def under_way(house: House) -> tuple[WebSockets, http.HTTPFlow, Socket]:
@@ -37,7 +44,9 @@ def under_way(house: House) -> tuple[WebSockets, http.HTTPFlow, Socket]:
     flow = tflow.twebsocketflow(messages=False)
     flow.server_conn.timestamp_tls_setup = time.time()
     made = WebSockets(house.enforcer, house.room)
-    socket = made.sockets[flow] = Socket(Passage(turn.caller), turn)
+    assert turn.caller.provider is not None
+    talk = Responses(turn.caller.provider, "/v1/responses")
+    socket = made.sockets[flow] = Socket(Passage(turn.caller), talk, turn)
     return made, flow, socket
 
 
@@ -168,7 +177,9 @@ def waiting_socket(house: House) -> tuple[WebSockets, http.HTTPFlow, Socket]:
 def test_fault_at_any_line_of_a_frame_lets_it_go_nowhere_and_leaves_no_call_open(
     house: House, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
-    monkeypatch.setattr(ctx, "master", SimpleNamespace(addons={"proxyserver": Proxyserver()}))
+    monkeypatch.setattr(
+        ctx, "master", SimpleNamespace(addons={"proxyserver": Proxyserver()}), raising=False
+    )
     at, passed = 0, False
     while not passed:
         at += 1
@@ -205,10 +216,10 @@ def test_frame_goes_nowhere_where_another_key_is_wanted_than_its_connection_was_
     assert opened.response is None, opened.response.text
     socket.upgrade = house.enforcer.passages[opened]
     sent = Proxyserver()
-    monkeypatch.setattr(ctx, "master", SimpleNamespace(addons={"proxyserver": sent}))
+    monkeypatch.setattr(ctx, "master", SimpleNamespace(addons={"proxyserver": sent}), raising=False)
 
     assert frame(made, flow, ASKED, from_client=True)
-    asyncio.run(made.settle(flow, socket, cut=True, refused=True))
+    asyncio.run(made.turns.settle(flow, socket, cut=True, refused=True))
     govern(other)
     assert not frame(made, flow, ASKED, from_client=True)
 

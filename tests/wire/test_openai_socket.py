@@ -12,6 +12,7 @@ from tollkeeper.domain import Code, Dialect, Effect, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.wire import openai_socket, route
 from tollkeeper.wire.dialect import Inbound
+from tollkeeper.wire.talk import Told
 
 OPENAI = facts.providers()["openai"]
 BODY: dict[str, Any] = {"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 20}
@@ -75,10 +76,12 @@ def test_refusal_is_an_error_event_of_the_protocol() -> None:
 def test_events_are_told_apart_from_what_a_model_says_of_them() -> None:
     said = {"type": "response.output_text.delta", "delta": '{"type":"error"}'}
     nested = {"type": "response.output_item.done", "item": {"type": "error"}}
+    ended = {"type": "response.failed", "response": {"id": "resp_1"}}
 
-    assert not openai_socket.is_error(json.dumps(said).encode())
-    assert not openai_socket.is_error(json.dumps(nested).encode())
-    assert openai_socket.is_error(b'{"type": "error", "status": 400}')
-    assert openai_socket.begins_response(b'{"type":"response.created","response":{}}')
-    assert openai_socket.as_event(b'{"a":\r\n1}') == b'data: {"a":  1}\n\n'
-    assert openai_socket.as_frame(b'event: error\ndata: {"a":1}\n\n') == b'{"a":1}'
+    def told(event: object) -> Told:
+        return openai_socket.Responses(OPENAI, "/v1/responses").told(json.dumps(event).encode())
+
+    assert told(said) == told(nested) == Told()
+    assert told({"type": "error", "status": 400}) == Told(error=True)
+    assert told({"type": "response.created", "response": {}}) == Told(begins=True)
+    assert told(ended) == Told(ends=True, failed=True, response="resp_1")

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from tollkeeper.core.keys import goes_with_own_key
 from tollkeeper.domain import Call, Changes, Code, Effect, Policy, Reason
 
+_OF_SESSIONS = frozenset({"websocket", "realtime", "transcription"})
+"""Operations of sessions whose model was named when they were opened."""
+
 
 def unchangeable_reasons(
     call: Call, changes: Changes, policy: Policy, wanted: str
@@ -23,6 +26,12 @@ def unchangeable_reasons(
             "signature",
             f"This call is signed with an AWS key, so nothing in it can be changed, but {_told(changes)}. "
             "Send it that way, or use a Bedrock API key (AWS_BEARER_TOKEN_BEDROCK).",
+        )
+    elif call.operation in _OF_SESSIONS and "fixed_model" in call.features and changes.model:
+        yield _refused(
+            f"models.{call.model}",
+            f"A session keeps the model of its URL, and {call.model} is an alias: name "
+            f"{changes.model} there instead.",
         )
     elif "fixed_model" in call.features and changes.model and not changes.provider:
         yield _refused(

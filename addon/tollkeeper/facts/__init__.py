@@ -15,6 +15,7 @@ from tollkeeper.facts.bounds import (
     hides_reasoning,
     image_bound_tokens,
     max_output_tokens,
+    realtime_window,
 )
 from tollkeeper.facts.clients import (
     bears_heartbeats,
@@ -103,6 +104,7 @@ __all__ = [
     "provider_for_host",
     "providers",
     "published_rates",
+    "realtime_window",
     "refused",
     "refused_endpoints",
     "region_percent",

@@ -20,6 +20,7 @@ from tollkeeper.facts.tables import read_table
 _FAMILY: Mapping[Dialect, str] = {
     Dialect.OPENAI_CHAT: "openai",
     Dialect.OPENAI_RESPONSES: "openai",
+    Dialect.OPENAI_REALTIME: "openai",
     Dialect.ANTHROPIC: "anthropic",
     Dialect.GEMINI: "gemini",
     Dialect.CODE_ASSIST: "gemini",
@@ -136,6 +137,14 @@ def max_output_tokens(provider: str, model: str) -> int | None:
         if entry.fits(names):
             return entry.tokens
     return None
+
+
+def realtime_window(model: str) -> int | None:
+    """The most that a response in a session with this model may be shown, or None."""
+    names = _names(model)
+    fitting = (one for one in _entries(_table()["realtime_window"]) if one.fits(names))
+    found = next(fitting, None)
+    return found.tokens if found is not None else None
 
 
 def image_bound_tokens(dialect: Dialect, model: str, size: tuple[int, int] | None = None) -> int:

@@ -362,5 +362,5 @@ class PolicyEntry(Strict):
     """The largest request body that is read; a larger one is refused."""
     websockets: bool = False
     """``true`` opens WebSockets to providers where each call on them can be metered: OpenAI's
-    Responses. Else they get 426, on which clients fall back to HTTPS."""
+    Responses and Realtime. Else they get 426, on which clients fall back to HTTPS."""
     examples: list[ExampleEntry] = Field(default_factory=list, max_length=10_000)

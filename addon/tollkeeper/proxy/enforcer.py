@@ -28,7 +28,6 @@ from tollkeeper.proxy.reading import (
     is_websocket,
     likeness,
     objection,
-    plain_socket,
     read,
     strip_control_headers,
 )
@@ -83,10 +82,10 @@ class Enforcer:
             self.doorkeeper.look_again(caller)
         if caller.provider is not None and is_websocket(headers):
             passage.websocket = self.station.policy_file.policy.websockets
+            self.outgoing.plain_socket(flow)
             if not passage.websocket:
                 flow.response = answer(426, UPGRADE_REFUSED)
                 return
-            plain_socket(flow.request)
         reason = self.station.shut or caller.refused or objection(flow, caller, headers)
         if reason is not None:
             self.station.turned_away[reason.code] += 1

@@ -23,6 +23,17 @@ from tollkeeper.domain import Call, KeySource, Provider
 NOTE = b"[kept out of the flow by Tollkeeper]"
 
 
+_PROTOCOLS = {
+    "openai-insecure-api-key.": (b"authorization", b"Bearer "),
+    "openai-organization.": (b"openai-organization", b""),
+    "openai-project.": (b"openai-project", b""),
+}
+"""What browsers, which can set no headers, hide among the subprotocols of a WebSocket.
+
+Source: https://developers.openai.com/api/docs/guides/realtime-websocket
+"""
+
+
 class MissingKeyError(LookupError):
     """A key that the policy wants to inject cannot be read."""
 
@@ -72,6 +83,31 @@ class Outgoing:
                 flow.request.path = path + ("?" + "&".join(kept) if kept else "")
         self.wardrobes[flow] = wardrobe
         return wardrobe
+
+    def plain_socket(self, flow: http.HTTPFlow) -> None:
+        """Ask for a WebSocket whose frames are read as they come, its credentials in headers only.
+
+        A credential among its subprotocols becomes the header that says the same, so that it is kept
+        below the flow and replaced like any other; where that header is there too, it counts.
+        """
+        headers, wardrobe = flow.request.headers, self.wardrobes[flow]
+        headers.pop("sec-websocket-extensions", None)
+        offered = headers.pop("sec-websocket-protocol", None)
+        if offered is None:
+            return
+        plain = []
+        for protocol in filter(None, (one.strip() for one in offered.split(","))):
+            start, dot, secret = protocol.partition(".")
+            hidden = _PROTOCOLS.get(start + dot)
+            if hidden is None:
+                plain.append(protocol)
+            elif hidden[0].decode() not in headers:
+                wardrobe.headers.append(
+                    (hidden[0], hidden[1] + secret.encode("latin-1", "replace"))
+                )
+                headers.fields = (*headers.fields, (hidden[0], NOTE))
+        if plain:
+            headers["sec-websocket-protocol"] = ", ".join(plain)
 
     def as_sent(self, flow: http.HTTPFlow, provider: Provider, call: Call) -> Call:
         """The call with what its credentials say of it: a plan's, a signature's; and whose its host is."""

@@ -184,15 +184,6 @@ def denied(message: str) -> Reason:
     return Reason(Effect.DENY, Code.POLICY_DENIED, "tunnel", message)
 
 
-def plain_socket(request: http.Request) -> None:
-    """Ask for a WebSocket whose frames are read as they come, and by no other key than the header's.
-
-    Source: https://platform.openai.com/docs/guides/realtime-websocket (a key as a subprotocol)
-    """
-    for name in ("sec-websocket-extensions", "sec-websocket-protocol"):
-        request.headers.pop(name, None)
-
-
 def is_websocket(headers: Mapping[str, str]) -> bool:
     """Whether the request asks to switch to WebSocket."""
     return "websocket" in headers.get("upgrade", "").lower()

@@ -18,21 +18,26 @@ class BoundedWebsocket(websocket.WebsocketLayer):
     """mitmproxy's, re-classed when a connection starts.
 
     Attributes:
+        behind: What still goes to the provider, after the messages that are being looked at.
         last_words: What the client is told before the connection ends on both sides; None to go on.
         idle: Whether no call is under way on it, so that a proxy that ends need not wait.
     """
 
+    behind: list[bytes]
     last_words: bytes | None
     idle: bool
 
     def relay_messages(self, event: events.Event) -> layer.CommandGenerator[None]:
         """As mitmproxy's, until a message is too long or the connection is to end."""
         yield from super().relay_messages(event)
+        behind, self.behind = self.behind, []
+        if self._handle_event == self.done:
+            return
+        for frame in behind if self.last_words is None else ():
+            yield self.server_ws.send2(TextMessage(frame.decode("utf-8", "replace")))
         sockets = (self.client_ws, self.server_ws)
         longest = max(sum(map(len, socket.frame_buf)) for socket in sockets)
         if self.last_words is None and longest <= MESSAGE_LIMIT_BYTES:
-            return
-        if self._handle_event == self.done:
             return
         if self.last_words:
             yield self.client_ws.send2(TextMessage(self.last_words.decode("utf-8", "replace")))
@@ -49,7 +54,13 @@ def bound(flow: http.HTTPFlow) -> None:
     made = _layer_of(flow)
     assert made is not None
     made.__class__ = BoundedWebsocket
-    vars(made).update(last_words=None, idle=False)
+    vars(made).update(behind=[], last_words=None, idle=False)
+
+
+def behind(flow: http.HTTPFlow) -> list[bytes]:
+    """What goes to a flow's provider after the messages that hooks are looking at, in order."""
+    made = _layer_of(flow)
+    return made.behind if isinstance(made, BoundedWebsocket) else []
 
 
 def end(flow: http.HTTPFlow, last_words: bytes) -> None:

@@ -1,58 +1,39 @@
-"""Calls over WebSockets, judged and metered frame by frame: OpenAI's Responses.
+"""Frames of WebSockets to providers: who may send them, and in which order they are judged.
 
-One call at a time on a connection. Each ``response.create`` is admitted before its frame leaves, each
-end of a response settles it; a frame that cannot be read goes nowhere, and a connection that ends
-settles what was open.
+What a frame means is its dialect's (``wire/talk.py``), what becomes of a call is ``socket_turns.py``'s.
+Each call is admitted before its frame leaves, each end of an answer settles it; a frame that cannot
+be read goes nowhere, and a connection that ends settles what was open.
+
+Whose error it is
+    A provider's error ends the call that is under way, unless an answer before it had failed: then
+    the error may be that answer's, told late, and this call goes on. Where no answer to it comes
+    after all, the client's next call settles it whole, never at 0.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from dataclasses import dataclass, field, replace
 from weakref import WeakKeyDictionary
 
-from mitmproxy import ctx, http, websocket
-from mitmproxy.proxy.layers.websocket import WebSocketMessageInjected
-from wsproto.frame_protocol import Opcode
+from mitmproxy import http, websocket
 
-from tollkeeper.domain import Admission, Basis, Changes, Code, Effect, Outcome, Reason, Settlement
+from tollkeeper.domain import Code, Dialect, Effect, Reason
 from tollkeeper.errors import WireError
-from tollkeeper.proxy import disclose, overrun, settling, socket_layer
-from tollkeeper.proxy.answer import Answer
+from tollkeeper.proxy import socket_layer
 from tollkeeper.proxy.enforcer import Enforcer
 from tollkeeper.proxy.fail_closed import books_closed, frames_closed
-from tollkeeper.proxy.holding import pending
 from tollkeeper.proxy.passage import Passage
-from tollkeeper.proxy.waiting_room import WaitingRoom, Wake
-from tollkeeper.wire import openai_socket, route
+from tollkeeper.proxy.socket_ears import Ears, Hearing
+from tollkeeper.proxy.socket_turns import Socket, Turns
+from tollkeeper.proxy.waiting_room import WaitingRoom
+from tollkeeper.wire.openai_realtime import Realtime
+from tollkeeper.wire.openai_socket import Responses
+from tollkeeper.wire.talk import Talk, Told, as_event, as_frame
 
 log = logging.getLogger(__name__)
 
-HOLD_SECONDS = 600
-"""How long a frame is held; pings pass meanwhile, so that no client loses its patience before."""
-
 SHOWN_MESSAGES = 20
 """Of a connection, for mitmproxy's views; it would keep all of them."""
-
-
-@dataclass(slots=True)
-class Socket:
-    """One connection.
-
-    Attributes:
-        upgrade: The request that opened it.
-        turn: The call that is held or under way, or None.
-        begun: Whether the provider has begun to answer that.
-        holding: What waits for a person.
-        ours: Frames that we have sent and that are still to pass the hook.
-    """
-
-    upgrade: Passage
-    turn: Passage | None = None
-    begun: bool = False
-    holding: asyncio.Task[None] | None = None
-    ours: list[bytes] = field(default_factory=list)
 
 
 class WebSockets:
@@ -61,16 +42,18 @@ class WebSockets:
     def __init__(self, enforcer: Enforcer, room: WaitingRoom) -> None:
         """Keep the rooms it works with."""
         self.enforcer = enforcer
-        self.room = room
-        self.books = enforcer.books
+        self.turns = Turns(enforcer, room, self.frame_broke)
+        self.hearing = Hearing(self.turns)
+        self.ears: WeakKeyDictionary[http.HTTPFlow, Ears] = WeakKeyDictionary()
         self.sockets: WeakKeyDictionary[http.HTTPFlow, Socket] = WeakKeyDictionary()
 
     @books_closed
     def websocket_start(self, flow: http.HTTPFlow) -> None:
         """Bound the connection and know who has opened it."""
         socket_layer.bound(flow)
-        socket = self.sockets[flow] = Socket(self.enforcer.passages[flow])
-        socket_layer.rest(flow, idle=socket.upgrade.caller.provider is not None)
+        upgrade = self.enforcer.passages[flow]
+        self.sockets[flow] = Socket(upgrade, talk_on(upgrade, flow))
+        socket_layer.rest(flow, idle=upgrade.caller.provider is not None)
 
     @frames_closed
     async def websocket_message(
@@ -96,18 +79,9 @@ class WebSockets:
     async def websocket_end(self, flow: http.HTTPFlow) -> None:
         """Settle what was open when the connection ended."""
         socket = self.sockets.pop(flow, None)
-        if socket is None or socket.turn is None:
-            return
-        if socket.holding is not None:
-            socket.holding.cancel()
-            await asyncio.gather(socket.holding, return_exceptions=True)
-            if socket.turn is None:
-                return
-        turn, admission = socket.turn, socket.turn.admission
-        if admission is not None and admission.effect is Effect.HOLD:
-            await self.books.let_go(admission.id)
-        elif admission is not None and not turn.settled:
-            await self.settle(flow, socket, cut=True)
+        if socket is not None:
+            await self.turns.close(flow, socket)
+        await self.hearing.close(self.ears.pop(flow, Ears()))
 
     # ---------------------------------------------------------------------------- from the client
 
@@ -115,164 +89,96 @@ class WebSockets:
         self, flow: http.HTTPFlow, socket: Socket, message: websocket.WebSocketMessage
     ) -> bool:
         """Judge a client's frame; one that is refused is answered with an error event."""
-        provider, shut = socket.upgrade.caller.provider, self.enforcer.station.shut
-        assert provider is not None
-        if shut is not None:
-            self.refuse(flow, socket, shut)
+        talk, sent = socket.talk, message.content
+        assert talk is not None
+        if self.enforcer.station.shut is not None:
+            self.turns.refuse(flow, socket, self.enforcer.station.shut)
             return False
-        path = flow.request.path.partition("?")[0]
+        gone = self.gone(socket)
+        if gone is not None:
+            self.turns.note(flow, socket, gone)
+            socket_layer.end(flow, talk.error_frame(gone, flow.id))
+            return False
+        if socket.doubted and socket.turn is not None and not socket.begun:
+            await self.turns.settle(flow, socket, cut=True)
         try:
             check_readable(socket, message)
-            inbound, call = openai_socket.call_in(provider, path, message.content)
+            asked = talk.asked(sent, busy=socket.turn is not None)
         except WireError as error:
             why = Reason(Effect.DENY, Code.UNREADABLE_REQUEST, "wire", str(error))
-            self.refuse(flow, socket, why)
+            self.turns.refuse(flow, socket, why, flows=message.is_text and talk.flows(sent))
             return False
-        upgrade = socket.upgrade
-        turn = Passage(upgrade.caller, said=upgrade.said, family=upgrade.family)
-        turn.call, turn.inbound = call, inbound
-        socket.turn = turn  # from here on a fault gives back what was admitted
-        admission = await self.enforcer.admit(turn, inbound)
-        if admission.effect is Effect.HOLD:
-            socket.holding = asyncio.create_task(self.hold(flow, socket, turn, message.content))
-            socket.holding.add_done_callback(lambda task: self.held(flow, task))
-            return False
-        frame = await self.frame_of(flow, socket, turn, admission, message.content)
-        if frame is None:
-            return False
-        if frame != message.content:
-            message.content = frame
-        return True
+        if asked.sound is not None:
+            ears = self.ears.setdefault(flow, Ears())
+            uncovered = await self.hearing.covers(socket, ears, asked.sound)
+            if uncovered is not None:
+                self.turns.refuse(flow, socket, uncovered, flows=True)
+                return False
+        if not socket.opened and talk.opening is not None:
+            socket_layer.behind(flow).append(talk.opening)
+        socket.opened = True
+        costs = asked.call is not None
+        frame = await self.turns.ask(flow, socket, asked) if costs else asked.frame
+        return frame is not None and pass_on(flow, socket, message, frame)
 
-    async def frame_of(
-        self, flow: http.HTTPFlow, socket: Socket, turn: Passage, admission: Admission, sent: bytes
-    ) -> bytes | None:
-        """What goes to the provider; None where the call is refused."""
-        call = turn.call
-        assert call is not None
-        if admission.effect is Effect.DENY:
-            socket.turn = None
-            disclose.refused(flow, turn.caller, call, admission.decision.reasons[0], admission)
-            self.refuse(flow, socket, admission.decision.reasons[0], admission, noted=True)
-            return None
-        changes = admission.decision.changes
-        unfit = self.unfit(socket, turn, changes)
-        if unfit is not None:
-            await self.books.settle(admission.id, settling.NOT_SENT)
-            turn.settled, socket.turn = True, None
-            self.refuse(flow, socket, Reason(Effect.DENY, Code.POLICY_DENIED, *unfit))
-            return None
-        frame, _ = route.rewrite(call, sent, "", changes, include_usage=False)
-        turn.call = replace(call, model=changes.model or call.model)
-        turn.answer = Answer(turn.call, "text/event-stream", "", take_out_usage=False)
-        overrun.watch(turn, turn.answer)
-        self.enforcer.keeping.watch(turn)
-        socket.begun = False
-        disclose.forwarded(flow, turn.caller, call, admission)
-        return frame
-
-    def unfit(self, socket: Socket, turn: Passage, changes: Changes) -> tuple[str, str] | None:
-        """Why a call that is let go cannot go on this connection: what says so, and the sentence."""
-        if changes.provider is not None:
-            return "models", "This name is a model of another provider: call it over HTTPS."
-        keeping = self.enforcer.keeping
-        if keeping.with_own_key(turn) != keeping.with_own_key(socket.upgrade):
-            return "keys", "The policy wants another key than this connection has. Connect again."
-        return None
-
-    def refuse(
-        self,
-        flow: http.HTTPFlow,
-        socket: Socket,
-        reason: Reason,
-        admission: Admission | None = None,
-        *,
-        noted: bool = False,
-    ) -> None:
-        """Tell the client why its frame went nowhere; what came to no decision is recorded here."""
-        principal = socket.upgrade.caller.principal
-        if not noted and principal is not None:
-            self.books.note_refusal(flow, principal, reason)
-        frame = openai_socket.error_frame(reason, admission.id if admission else flow.id)
-        self.send(flow, socket, frame, from_client=False)
-
-    def send(self, flow: http.HTTPFlow, socket: Socket, frame: bytes, *, from_client: bool) -> None:
-        """Send a frame of our own to the provider or to the client."""
-        socket.ours.append(frame)
-        inject(flow, frame, from_client=from_client)
-
-    # ------------------------------------------------------------------------------------- holding
-
-    async def hold(self, flow: http.HTTPFlow, socket: Socket, turn: Passage, sent: bytes) -> None:
-        """Wait for a person while the connection lives on; then send the frame or say why not."""
-        admission, inbound = turn.admission, turn.inbound
-        assert admission is not None
-        assert inbound is not None
-        while admission.effect is Effect.HOLD:
-            assert admission.approval is not None
-            if await self.room.wait(admission.approval.id, flow, HOLD_SECONDS) is not Wake.DECIDED:
-                await self.books.let_go(admission.id)
-                socket.turn = None
-                self.refuse(flow, socket, pending(admission), admission, noted=True)
-                return
-            admission = await self.enforcer.admit(turn, inbound, again=admission.id)
-        frame = await self.frame_of(flow, socket, turn, admission, sent)
-        socket.holding = None
-        if frame is not None:
-            self.send(flow, socket, frame, from_client=True)
-
-    def held(self, flow: http.HTTPFlow, task: asyncio.Task[None]) -> None:
-        """A wait has ended; one that broke takes its connection along."""
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.frame_broke(flow, "hold", error)
-            inject(
-                flow, b"", from_client=False
-            )  # what ends the connection is looked at with a frame
+    def gone(self, socket: Socket) -> Reason | None:
+        """Why nothing more passes on this connection: the policy or the operator has changed."""
+        if not self.enforcer.station.policy_file.policy.websockets:
+            message = (
+                "WebSockets are refused by now: the policy has no `websockets: true` any more."
+            )
+            return Reason(Effect.DENY, Code.POLICY_DENIED, "websockets", message)
+        caller = socket.upgrade.caller
+        self.enforcer.doorkeeper.look_again(caller)
+        return caller.refused
 
     # -------------------------------------------------------------------------- from the provider
 
     async def answered(
         self, flow: http.HTTPFlow, socket: Socket, message: websocket.WebSocketMessage
     ) -> bool:
-        """Meter a provider's frame; the one that ends a response settles its call."""
-        turn, frame = socket.turn, message.content
+        """Meter a provider's frame; the one that ends an answer settles its call."""
+        talk, frame = socket.talk, message.content
+        assert talk is not None
+        told = talk.told(frame)
+        if told.response is None or told.response not in socket.past:
+            await self.follow(flow, socket, frame, told)
+        await self.hearing.told(self.ears.get(flow) or Ears(), told)
+        if told.asks is not None and socket.turn is None:
+            asking = await self.turns.ask(flow, socket, told.asks())
+            socket_layer.behind(flow).extend([asking] if asking is not None else [])
+        if told.shown is not None:
+            message.content = told.shown
+        return told.passes
+
+    async def follow(self, flow: http.HTTPFlow, socket: Socket, frame: bytes, told: Told) -> None:
+        """What a provider's frame means for the call under way.
+
+        Raises:
+            WireError: It answers what nobody has asked, or cannot be metered.
+        """
+        turn = socket.turn
         if turn is None or turn.answer is None:
-            if openai_socket.begins_response(frame):
+            if told.begins:
                 raise WireError("The provider answers what nobody has asked.")
-            return True
-        turn.answer(openai_socket.as_event(frame))
-        socket.begun = socket.begun or openai_socket.begins_response(frame)
+            return
+        if told.begins or told.ends:
+            if socket.begun and told.response != socket.response:
+                raise WireError("The provider answers twice at once.")
+            socket.begun, socket.response = True, told.response
+        if socket.begun:
+            turn.answer(as_event(frame))
         if turn.answer.shut:
             raise WireError("The answer's meter broke.")
         if turn.answer.cut:
-            socket_layer.end(flow, openai_socket.as_frame(turn.answer.last_words))
+            socket_layer.end(flow, as_frame(turn.answer.last_words))
         if turn.answer.cut or turn.answer.meter.done:
-            await self.settle(flow, socket, cut=False)
-        elif openai_socket.is_error(frame):
-            await self.settle(flow, socket, cut=True, refused=not socket.begun)
-        return True
-
-    async def settle(
-        self, flow: http.HTTPFlow, socket: Socket, *, cut: bool, refused: bool = False
-    ) -> None:
-        """Resolve the reservation of the call under way."""
-        turn = socket.turn
-        assert turn is not None
-        assert turn.call is not None
-        assert turn.admission is not None
-        admission, answer = turn.admission, turn.answer if socket.begun else None
-        await self.enforcer.keeping.remember(turn)
-        if refused:
-            made = Settlement(Outcome.PROVIDER_ERROR, Basis.MEASURED, 0, status=101)
-        else:
-            made = settling.settlement(
-                flow, turn.call, admission.decision, turn.sheet, answer, cut=cut
-            )
-        made = turn.by_payer(made)
-        await self.books.settle(admission.id, made)
-        turn.settled = True
-        socket.turn = None
-        disclose.settled(flow, admission, made)
+            socket.owes_error = told.failed
+            await self.turns.settle(flow, socket, cut=False)
+        elif told.error and socket.owes_error:
+            socket.owes_error, socket.doubted = False, True
+        elif told.error:
+            await self.turns.settle(flow, socket, cut=True, refused=not socket.begun)
 
     # ---------------------------------------------------------------------------------- faults
 
@@ -281,7 +187,9 @@ class WebSockets:
         log.error("%s ended a WebSocket after a fault", hook, exc_info=error)
         message = "Tollkeeper could not follow this connection, so it ends."
         reason = Reason(Effect.DENY, Code.POLICY_UNAVAILABLE, "tollkeeper", message)
-        socket_layer.end(flow, openai_socket.error_frame(reason, flow.id))
+        socket = self.sockets.get(flow)
+        talk = socket.talk if socket is not None else None
+        socket_layer.end(flow, talk.error_frame(reason, flow.id) if talk else b"")
         self.broke_off(flow, hook, error)
 
     def broke_off(self, flow: http.HTTPFlow, hook: str, error: BaseException) -> None:
@@ -289,16 +197,21 @@ class WebSockets:
         socket = self.sockets.pop(flow, None)
         turn = socket.turn if socket else None
         self.enforcer.note_fault(turn or self.enforcer.passages.get(flow), hook, error)
-        if turn is None or turn.admission is None or turn.settled:
-            return
-        turn.settled = True
-        if turn.admission.effect is Effect.ALLOW and turn.answer is None:
-            self.books.settle_now(turn.admission.id, settling.NOT_SENT)
-        elif turn.admission.effect is Effect.ALLOW:
-            made = settling.reserved(turn.admission.decision, turn.bounding, None)
-            self.books.settle_now(turn.admission.id, turn.by_payer(made))
-        elif turn.admission.effect is Effect.HOLD:
-            self.books.let_go_now(turn.admission.id)
+        self.turns.give_up(turn)
+        self.turns.give_up(socket.asking if socket else None)
+        self.hearing.give_up(self.ears.pop(flow, Ears()))
+
+
+def talk_on(upgrade: Passage, flow: http.HTTPFlow) -> Talk | None:
+    """How the connection that a request has opened is followed; None at hosts that are no provider."""
+    provider, endpoint = upgrade.caller.provider, upgrade.endpoint
+    if provider is None:
+        return None
+    path = flow.request.path.partition("?")[0]
+    if endpoint is not None and endpoint.dialect is Dialect.OPENAI_REALTIME:
+        assert upgrade.call is not None
+        return Realtime(provider, path, upgrade.call.model or "")
+    return Responses(provider, path)
 
 
 def check_readable(socket: Socket, message: websocket.WebSocketMessage) -> None:
@@ -309,11 +222,18 @@ def check_readable(socket: Socket, message: websocket.WebSocketMessage) -> None:
     """
     if not message.is_text:
         raise WireError("Over a WebSocket only text frames are read.")
-    if socket.turn is not None:
-        raise WireError("Wait for the end of the response before you ask for another.")
+    if socket.held:
+        raise WireError("A person is asked about this call; wait for the answer to it.")
 
 
-def inject(flow: http.HTTPFlow, frame: bytes, *, from_client: bool) -> None:
-    """Have mitmproxy take a text frame as if it had come from one of the two sides."""
-    message = websocket.WebSocketMessage(Opcode.TEXT, from_client, frame)
-    ctx.master.addons.get("proxyserver").inject_event(WebSocketMessageInjected(flow, message))
+def pass_on(
+    flow: http.HTTPFlow, socket: Socket, message: websocket.WebSocketMessage, frame: bytes
+) -> bool:
+    """Let a client's frame go on, in the order of all frames."""
+    socket.told = None
+    if behind := socket_layer.behind(flow):
+        behind.append(frame)
+        return False
+    if frame != message.content:
+        message.content = frame
+    return True

@@ -21,7 +21,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tollkeeper.simulator import control, providers, sockets
+from tollkeeper.domain import Dialect
+from tollkeeper.simulator import control, providers, realtime, sockets
 from tollkeeper.simulator.background import Background
 from tollkeeper.simulator.certificates import LabAuthority
 from tollkeeper.simulator.exchange import Answer
@@ -140,8 +141,12 @@ class Simulator:
     async def _converse(self, peer: Peer, connection: int) -> None:
         while (received := await peer.receive()) is not None:
             host = (received.header("host") or "").lower().partition(":")[0]
-            if sockets.wants_socket(received):
-                at = (host, peer.server_name, connection)
+            at = (host, peer.server_name, connection)
+            if sockets.wants_socket(received) and received.path.endswith("/realtime"):
+                if self._accepts(received, host):
+                    await self._session(at, peer, received)
+                    return
+            elif sockets.wants_socket(received):
                 await sockets.converse(peer, received, partial(self._frames, at))
                 return
             call = CallRecord(next(self._serials), host, peer.server_name, connection, received)
@@ -189,10 +194,42 @@ class Simulator:
             self.records.ended(call)
             await self._notify()
 
+    async def _session(
+        self, at: tuple[str, str | None, int], peer: Peer, received: Received
+    ) -> None:
+        """A Realtime session; each response is recorded like a call."""
+
+        async def opens(body: bytes) -> CallRecord:
+            now_ns = time.time_ns()
+            head, headers = received.head, received.headers
+            asked = Received("POST", received.target, head, headers, body, now_ns)
+            call = CallRecord(next(self._serials), *at, asked, Dialect.OPENAI_REALTIME)
+            self.records.add(call)
+            self.records.began(call)
+            await self._notify()
+            return call
+
+        async def closed(call: CallRecord) -> None:
+            self.records.ended(call)
+            await self._notify()
+
+        socket = await sockets.opened(peer, received)
+        desk = realtime.Desk(opens, closed, self._next_order)
+        write = sockets.writing(peer, socket)
+        session = realtime.Session(realtime.model_of(received), write, desk, peer.abort)
+        await session.begin()
+        try:
+            await sockets.listen(peer, socket, lambda frame, _: session.take(frame))
+        finally:
+            await session.end()
+
+    def _accepts(self, received: Received, host: str) -> bool:
+        accepted = self._keys.get(host)
+        return accepted is None or providers.key_of(received) in accepted
+
     def _simulate(self, call: CallRecord) -> Simulated:
         family = providers.family_of(call.received, call.host)
-        accepted = self._keys.get(call.host)
-        if accepted is not None and providers.key_of(call.received) not in accepted:
+        if not self._accepts(call.received, call.host):
             return Simulated(providers.refused_key(family))
         kept = self._background.asked(call.received)
         if kept is not None:

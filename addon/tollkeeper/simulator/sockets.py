@@ -1,4 +1,4 @@
-"""OpenAI's Responses over a WebSocket, as simulated: a frame asks, the events of a stream answer.
+"""WebSockets, and OpenAI's Responses over one: a frame asks, the events of a stream answer.
 
 Source: https://developers.openai.com/api/docs/guides/websocket-mode
 """
@@ -19,6 +19,10 @@ from tollkeeper.simulator.http1 import ClientGone, Peer, Received
 type Answering = Callable[[Received], AsyncIterator[bytes]]
 """The frames that answer the body of a request, as they are generated."""
 
+type Write = Callable[[bytes], Awaitable[None]]
+type Take = Callable[[str, Write], Awaitable[None]]
+"""What becomes of a client's message, and how it is answered."""
+
 
 def wants_socket(received: Received) -> bool:
     """Whether a request asks for a WebSocket."""
@@ -26,16 +30,36 @@ def wants_socket(received: Received) -> bool:
 
 
 async def converse(peer: Peer, received: Received, answering: Answering) -> None:
-    """Talk until the client leaves.
+    """Talk until the client leaves: what it sends is answered frame by frame.
 
     Raises:
         ClientGone: It left.
     """
+
+    async def take(asked: str, write: Write) -> None:
+        await _answer(asked, received, answering, write)
+
+    await listen(peer, await opened(peer, received), take)
+
+
+async def opened(peer: Peer, received: Received) -> Connection:
+    """Switch to the WebSocket that a request asks for."""
     token = generate_accept_token((received.header("sec-websocket-key") or "").encode())
     head = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"]
     head.append(f"Sec-WebSocket-Accept: {token.decode()}")
+    offered = [one.strip() for one in (received.header("sec-websocket-protocol") or "").split(",")]
+    if "realtime" in offered:
+        head.append("Sec-WebSocket-Protocol: realtime")
     await peer.write_raw("\r\n".join([*head, "", ""]).encode())
-    socket = Connection(ConnectionType.SERVER)
+    return Connection(ConnectionType.SERVER)
+
+
+async def listen(peer: Peer, socket: Connection, take: Take) -> None:
+    """Hand each message to whoever takes it, until the client leaves.
+
+    Raises:
+        ClientGone: It left.
+    """
     text = ""
     while True:
         data = await peer.read_raw()
@@ -52,12 +76,10 @@ async def converse(peer: Peer, received: Received, answering: Answering) -> None
                 text += str(event.data)
                 if event.message_finished:
                     asked, text = text, ""
-                    await _answer(asked, received, answering, _writing(peer, socket))
+                    await take(asked, writing(peer, socket))
 
 
-async def _answer(
-    asked: str, received: Received, answering: Answering, write: Callable[[bytes], Awaitable[None]]
-) -> None:
+async def _answer(asked: str, received: Received, answering: Answering, write: Write) -> None:
     body = json.loads(asked)
     if body.pop("type", None) != "response.create":
         await write(error(400, "unknown_event", "Send response.create."))
@@ -70,7 +92,9 @@ async def _answer(
         await write(frame)
 
 
-def _writing(peer: Peer, socket: Connection) -> Callable[[bytes], Awaitable[None]]:
+def writing(peer: Peer, socket: Connection) -> Write:
+    """What sends a frame."""
+
     async def write(frame: bytes) -> None:
         await peer.write_raw(socket.send(TextMessage(frame.decode())))
 

@@ -85,7 +85,7 @@ def _heard(inbound: Inbound, endpoint: Endpoint) -> Call:
         raise WireError("file is missing; a recording was expected.")
     content = b"".join(file.content for file in files)
     length = None if by_reference or len(files) != 1 else most_milliseconds(content)
-    tokens, written, unbounded = _tokens(model, length)
+    tokens, written, unbounded = tokens_of(model, length)
     least = facts.least_audio_milliseconds(inbound.provider.name)
     prompt = values.get("prompt")
     call = tasks.task(
@@ -105,7 +105,7 @@ def _heard(inbound: Inbound, endpoint: Endpoint) -> Call:
     return replace(call, stored="file_id") if values.get("file_id") else call
 
 
-def _tokens(model: str, length_ms: int | None) -> tuple[int, int, str | None]:
+def tokens_of(model: str, length_ms: int | None) -> tuple[int, int, str | None]:
     """Tokens in and out that a recording may be billed, and what nothing bounds."""
     if length_ms is None:
         return 0, 0, "how long the recording lasts"

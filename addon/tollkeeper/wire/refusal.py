@@ -188,6 +188,8 @@ def error_event(dialect: Dialect | None, body: bytes, form: Form = Form.EVENTS) 
             "error": told,
         }
         return b"event: error\ndata: " + _json(event) + b"\n\n"
+    if dialect is Dialect.OPENAI_REALTIME:
+        error = {"type": "error", **error}
     return b"data: " + _json(error) + b"\n\n"
 
 

@@ -34,6 +34,8 @@ from tollkeeper.wire import (
     openai_images,
     openai_responses,
     openai_text,
+    realtime_meter,
+    realtime_upgrade,
     rerank,
     task_meter,
     tasks,
@@ -132,6 +134,8 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     Raises:
         WireError: One sentence on what cannot be read.
     """
+    if endpoint.dialect is Dialect.OPENAI_REALTIME:
+        return realtime_upgrade.upgrade(inbound, endpoint)
     if not endpoint.metered:
         return _free(inbound, endpoint)
     kind = inbound.headers.get("content-type", "").lower()
@@ -366,6 +370,8 @@ def meter(
         return imagen.meter(call)
     if call.dialect is Dialect.GEMINI and call.operation in ("embed", "batch_embed"):
         return task_meter.meter(call, content_type)
+    if call.dialect is Dialect.OPENAI_REALTIME:
+        return realtime_meter.RealtimeMeter(call.provider)
     chat = call.dialect is Dialect.OPENAI_TEXT
     dialect = Dialect.OPENAI_CHAT if chat else call.dialect
     return meters.meter(

@@ -186,6 +186,12 @@ def _of_native(event: dict[str, Any]) -> Iterator[str]:
     yield from _of_converse(block if isinstance(block, dict) else {})
 
 
+def _of_realtime(event: dict[str, Any]) -> Iterator[str]:
+    """Text as it comes; what is said aloud is counted by its length elsewhere."""
+    if isinstance(event.get("delta"), str):
+        yield event["delta"]
+
+
 def _objects(value: Any) -> Iterable[dict[str, Any]]:
     return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else ()
 
@@ -200,4 +206,5 @@ _GENERATED: Final = {
     Dialect.COHERE: _of_cohere,
     Dialect.OLLAMA: _of_ollama,
     Dialect.AUDIO: _of_audio,
+    Dialect.OPENAI_REALTIME: _of_realtime,
 }
