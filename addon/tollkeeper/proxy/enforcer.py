@@ -25,6 +25,7 @@ from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing, read_key
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
 from tollkeeper.proxy.reading import (
+    bound,
     headers_of,
     is_websocket,
     likeness,
@@ -142,7 +143,7 @@ class Enforcer:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
             call = route.parse(inbound, passage.endpoint)
-            call = self.outgoing.with_payer(flow, inbound.provider, call)
+            call = self.outgoing.with_payer(flow, inbound.provider, bound(call, flow.request))
             passage.call = replace(call, signed=self.outgoing.signed(flow))
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
