@@ -13,10 +13,11 @@ from mitmproxy.test import tflow
 
 from proxy.house import OPENAI, House
 from tollkeeper import facts
-from tollkeeper.domain import Reason
+from tollkeeper.domain import Call, Dialect, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy.reading import (
     METHOD_OVERRIDES,
+    bound,
     headers_of,
     likeness,
     objection,
@@ -278,3 +279,33 @@ def test_any_edit_makes_a_request_another_one(house: House, edit: object) -> Non
     edit(flow.request)
 
     assert likeness(flow.request) != before
+
+
+CALL = Call(
+    provider="openai", dialect=Dialect.OPENAI_CHAT, operation="chat", metered=True,
+    approval_digest="d",
+)  # fmt: skip
+
+
+def digest_of(url: str, method: str = "POST") -> str:
+    return bound(CALL, http.Request.make(method, url)).approval_digest
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("https://a.example/v1/x", "https://a.example/v1/x", True),
+        ("https://a.example/v1/x", "https://b.example/v1/x", False),
+        ("https://a.example/v1/x", "https://a.example/v1/y", False),
+        ("https://a.example/v1/x", "https://a.example/v1/x?beta=true", False),
+        ("https://a.example/v1/x?a=1&b=2", "https://a.example/v1/x?b=2&a=1", True),
+        ("https://a.example/m:generateContent", "https://a.example/m:streamGenerateContent?alt=sse", True),
+        ("https://a.example/model/m/converse", "https://a.example/model/m/converse-stream", True),
+        ("https://a.example/model/m/converse", "https://a.example/model/n/converse-stream", False),
+    ],
+)  # fmt: skip
+def test_approval_is_bound_to_where_a_call_goes_and_not_to_its_being_streamed(
+    one: str, other: str, same: bool
+) -> None:
+    assert (digest_of(one) == digest_of(other)) is same
+    assert digest_of(one) != digest_of(one, "PUT")

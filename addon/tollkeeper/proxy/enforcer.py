@@ -24,6 +24,7 @@ from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
 from tollkeeper.proxy.reading import (
+    bound,
     headers_of,
     is_websocket,
     likeness,
@@ -140,9 +141,9 @@ class Enforcer:
             if passage.endpoint is None or upgrades != passage.websocket:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
-            call = route.parse(inbound, passage.endpoint)
-            call = self.keeping.known(self.outgoing.as_sent(flow, inbound.provider, call))
-            passage.call = call
+            call = bound(route.parse(inbound, passage.endpoint), flow.request)
+            call = self.outgoing.as_sent(flow, inbound.provider, call)
+            passage.call = self.keeping.known(call)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
