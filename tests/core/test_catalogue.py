@@ -32,7 +32,6 @@ MODELS = [
 """Models with the catalogue's price."""
 
 
-
 def has_media_price(provider: str, model: str) -> bool:
     sheet = BOOK.sheet(provider, model, NOW)
     assert sheet is not None
