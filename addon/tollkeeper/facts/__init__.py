@@ -50,7 +50,7 @@ from tollkeeper.facts.hosts import (
     providers,
 )
 from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
-from tollkeeper.facts.prices import billed_as, published_rates
+from tollkeeper.facts.prices import billed_as, published_models, published_rates
 from tollkeeper.facts.tasks import (
     ImageFact,
     SpeechFact,
@@ -97,6 +97,7 @@ __all__ = [
     "plans",
     "provider_for_host",
     "providers",
+    "published_models",
     "published_rates",
     "refused",
     "refused_endpoints",
