@@ -88,13 +88,15 @@ def _fits(model: str, text: str | None) -> bool:
 
 
 def _catalogue(policy: Policy, name: str) -> list[str]:
-    """Models that the catalogue and the owner have prices for."""
+    """Models that the owner, our own table and the catalogue have prices for."""
     from genai_prices.data import providers
+
+    from tollkeeper import facts
 
     known = policy.providers[name]
     own = [glob for glob in known.prices if not set(glob) & set("*?[")]
     listed = [m.id for p in providers if p.id == known.catalogue for m in p.models]
-    return [*own, *(model for model in listed if model not in own)]
+    return list(dict.fromkeys([*own, *facts.published_models(name), *listed]))
 
 
 def _named(policy: Policy, known: set[tuple[str, str]]) -> set[tuple[str, str]]:

@@ -22,6 +22,15 @@ def test_a_name_or_all_looks_through_every_known_price(cli: Cli, made: Home) -> 
     assert {row["provider"] for row in found} == {"anthropic"}
 
 
+def test_a_price_that_only_our_own_table_has_is_listed_with_its_page(cli: Cli, made: Home) -> None:
+    rows = cli("model", "list", "eu.amazon.nova-lite*", "--json").data
+
+    assert [(row["model"], row["input_usd"]) for row in rows] == [
+        ("eu.amazon.nova-lite-v1:0", "0.078")
+    ]
+    assert rows[0]["source"].startswith("https://")
+
+
 def test_own_prices_aliases_and_called_models_are_listed(
     cli: Cli, books: Books, made: Home
 ) -> None:

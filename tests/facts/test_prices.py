@@ -56,6 +56,13 @@ def test_a_published_rate_says_where_it_is_from() -> None:
     assert facts.published_rates("my-vllm", "embed-v4.0") is None
 
 
+def test_whole_names_of_the_table_are_listed_and_globs_are_not() -> None:
+    assert {"grok-3", "grok-4-0709"} <= set(facts.published_models("xai"))
+    assert "mistral-large-4" in facts.published_models("mistral")
+    assert not any("*" in name for name in facts.published_models("openai"))
+    assert facts.published_models("my-vllm") == []
+
+
 @pytest.mark.parametrize("row", ALIASES + PRICES, ids=lambda row: row["models"][0])
 def test_every_entry_has_its_source_and_names_what_is_known(row: dict[str, Any]) -> None:
     assert row["source"].startswith("https://")

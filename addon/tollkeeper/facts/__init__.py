@@ -52,7 +52,7 @@ from tollkeeper.facts.hosts import (
     takes_key,
 )
 from tollkeeper.facts.plans import is_of_plan, login_hosts, paid_by_plan, plans
-from tollkeeper.facts.prices import billed_as, published_rates
+from tollkeeper.facts.prices import billed_as, published_models, published_rates
 from tollkeeper.facts.tasks import (
     ImageFact,
     SpeechFact,
@@ -103,6 +103,7 @@ __all__ = [
     "plans",
     "provider_for_host",
     "providers",
+    "published_models",
     "published_rates",
     "realtime_window",
     "refused",

@@ -54,5 +54,11 @@ def published_rates(provider: str, model: str) -> tuple[Mapping[str, int], str] 
     return rates, f"{row['source']} ({row['date']})"
 
 
+def published_models(provider: str) -> list[str]:
+    """The models of a provider that the table has by their whole name."""
+    rows = (row for table in _table().values() for row in table if provider in row["providers"])
+    return [name for row in rows for name in row["models"] if not set(name) & set("*?[")]
+
+
 def _nano(usd: str) -> int:
     return int((Decimal(usd) * NANO_PER_USD).to_integral_value(ROUND_CEILING))
