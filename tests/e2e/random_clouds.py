@@ -54,6 +54,19 @@ def invocation(asked: Asked) -> Body:
     return body
 
 
+def native(asked: Asked) -> Body:
+    """Bedrock InvokeModel of other makers, each in its own members."""
+    match asked.model.rpartition(".")[0].rpartition(".")[2]:
+        case "amazon":
+            return {"inputText": asked.text, "textGenerationConfig": {"maxTokenCount": asked.limit}}
+        case "meta":
+            return {"prompt": asked.text, "max_gen_len": asked.limit}
+        case "mistral":
+            return {"prompt": asked.text, "max_tokens": asked.limit}
+    turn = [{"role": "user", "content": asked.text}]
+    return {"messages": turn, "max_completion_tokens": asked.limit}
+
+
 def invoke_path(asked: Asked) -> str:
     """The way to stream is another verb."""
     verb = "invoke-with-response-stream" if asked.stream else "invoke"
@@ -128,6 +141,16 @@ KINDS: tuple[Kind, ...] = (
         ),
         invoke_path, invocation, cache_marks=True, pictures=True, may_think=True,
         provider="bedrock",
+    ),
+    Kind(
+        "native", BEDROCK,
+        (
+            "amazon.titan-text-express-v1",
+            "meta.llama3-8b-instruct-v1:0",
+            "mistral.mistral-7b-instruct-v0:2",
+            "openai.gpt-oss-20b-1:0",
+        ),
+        invoke_path, native, provider="bedrock",
     ),
     Kind(
         "vertex", VERTEX, ("gemini-2.5-flash", "gemini-2.5-pro"), vertex_path, contents,

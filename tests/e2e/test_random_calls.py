@@ -26,7 +26,7 @@ def test_every_model_of_a_kind_has_its_prices() -> None:
     assert {model for kind in KINDS for model in kind.models} == {*PRICES, *UNITS}
 
 
-@pytest.mark.parametrize("seed", [1, 7])
+@pytest.mark.parametrize("seed", [8, 9])
 def test_whole_answers_are_settled_as_billed_and_cut_ones_at_what_was_received(
     tmp_path: Path, seed: int
 ) -> None:

@@ -84,7 +84,8 @@ def answer(exchange: Exchange, script: Script, planned: Plan, usage: Usage) -> A
     assert isinstance(exchange, Native)
     given, written = usage.input_tokens or 0, usage.output_tokens or 0
     if not exchange.stream:
-        body = _whole(exchange, planned, given, written)
+        whole = _whole(exchange, planned, given, written)
+        body = whole | {"usage": _of_nova(usage)} if exchange.shape == "nova" else whole
         made = json_answer(body, script, usage)
         counts = () if script.no_usage else _headers(usage)
         return replace(made, headers=(*made.headers, *counts))
@@ -120,17 +121,35 @@ def _plain(body: dict[str, Any], usage: Usage | None) -> Answer:
 
 
 def _headers(usage: Usage) -> tuple[tuple[str, str], ...]:
-    counts = {"Input": usage.input_tokens or 0, "Output": usage.output_tokens or 0}
+    reads, writes = usage.cache_read_input_tokens, usage.cache_write_input_tokens
+    counts = {
+        "Input": (usage.input_tokens or 0) - reads - writes,
+        "Output": usage.output_tokens or 0,
+        "Cache-Read-Input": reads,
+        "Cache-Write-Input": writes,
+    }
     return tuple((f"X-Amzn-Bedrock-{k}-Token-Count", str(v)) for k, v in counts.items())
 
 
 def _metrics(usage: Usage) -> dict[str, int]:
+    reads, writes = usage.cache_read_input_tokens, usage.cache_write_input_tokens
     return {
-        "inputTokenCount": usage.input_tokens or 0,
+        "inputTokenCount": (usage.input_tokens or 0) - reads - writes,
         "outputTokenCount": usage.output_tokens or 0,
+        "cacheReadInputTokenCount": reads,
+        "cacheWriteInputTokenCount": writes,
         "invocationLatency": 551,
         "firstByteLatency": 120,
     }
+
+
+def _of_nova(usage: Usage) -> dict[str, int]:
+    metrics = _metrics(usage)
+    named = {"inputTokens": "inputTokenCount", "outputTokens": "outputTokenCount"}
+    caches = {
+        key: metrics[key] for key in ("cacheReadInputTokenCount", "cacheWriteInputTokenCount")
+    }
+    return {name: metrics[key] for name, key in named.items()} | caches
 
 
 def _chunk(body: dict[str, Any]) -> bytes:
@@ -162,10 +181,9 @@ def _whole(exchange: Native, planned: Plan, given: int, written: int) -> dict[st
     text, reason = planned.text, _REASONS[planned.finish]
     match exchange.shape:
         case "nova":
-            said = {"inputTokens": given, "outputTokens": written, "totalTokens": given + written}
             content = [{"text": text}]
             output = {"message": {"role": "assistant", "content": content}}
-            return {"output": output, "stopReason": "end_turn", "usage": said}
+            return {"output": output, "stopReason": "end_turn"}
         case "titan":
             one = {"tokenCount": written, "outputText": text, "completionReason": "FINISH"}
             return {"inputTextTokenCount": given, "results": [one]}

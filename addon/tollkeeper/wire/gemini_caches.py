@@ -41,6 +41,11 @@ _TTL: Final = re.compile(r"([0-9]{1,9})(\.[0-9]{1,9})?s", re.ASCII)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
+def name_of(in_path: str | None) -> str | None:
+    """A cache as calls name it, by what stands in a path."""
+    return None if in_path is None else f"cachedContents/{in_path}"
+
+
 def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     """A cache that is made, or one that is to be kept longer.
 

@@ -114,7 +114,7 @@ def recognise(provider: Provider, method: str, path: str) -> Endpoint | None:
         model,
         deployment=deployment,
         location=named.get("location"),
-        object=named_object[1] if named_object else named.get("object"),
+        object=named_object[1] if named_object else gemini_caches.name_of(named.get("cache")),
         reaches_stored=fact.operation == STORED,
     )
 
