@@ -10,7 +10,7 @@ import time
 import pytest
 
 from e2e.test_sdks import program
-from e2e.world import Proxy, World, answers, wait
+from e2e.world import PATIENCE_SECONDS, Proxy, World, answers, wait
 
 HOLD_ALL = {"rules": [{"name": "ask", "call": {"model": "*"}, "hold": {}}], "examples": []}
 
@@ -76,7 +76,7 @@ def test_client_is_kept_waiting_beyond_its_patience_and_gets_its_answer(
 
     world.verdict(approval)
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("GOT "), out + err
     assert len(world.lab.calls(ended=1)) == 1
     wait(lambda: world.books()["open"] == 0)
@@ -91,7 +91,7 @@ def test_rejection_after_heartbeats_is_raised_as_the_sdks_own_exception(
 
     world.verdict(approval, "rejected", "not today")
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("RAISED "), out + err
     assert out.split()[1] == {"gpt": "openai", "cla": "anthropic", "gem": "google"}[model[:3]]
     assert "not today" in out
@@ -104,7 +104,7 @@ def test_error_of_the_provider_after_heartbeats_is_said_in_the_stream(world: Wor
 
     world.verdict(approval)
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("RAISED openai APIError "), out + err
     wait(lambda: world.books()["open"] == 0)
     assert world.books()["spent"] == 0
@@ -119,7 +119,7 @@ def test_provider_that_cannot_be_reached_after_heartbeats_is_told_in_the_stream(
 
     world.verdict(approval)
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("RAISED "), out + err
     assert "did not answer" in out
     wait(lambda: world.books()["open"] == 0)
@@ -132,7 +132,7 @@ def test_provider_that_cannot_be_reached_is_told_over_http2_too(world: World) ->
 
     world.verdict(approval)
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("RAISED openai APIError "), out + err
     assert "did not answer" in out
 
@@ -154,7 +154,7 @@ def test_proxy_that_ends_says_in_the_stream_that_the_question_stays_open(world: 
 
     world.proxies[0].stop()
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("RAISED openai APIError "), out + err
     assert approval in out
     assert world.books()["open"] == 0
@@ -168,7 +168,7 @@ def test_proxy_that_dies_between_heartbeats_leaves_the_question_open_and_nothing
 
     world.proxies[0].kill()
 
-    out, err = client.communicate(timeout=20)
+    out, err = client.communicate(timeout=PATIENCE_SECONDS)
     assert out.startswith("RAISED "), out + err
     world.proxy()
     wait(lambda: world.books()["open"] == 0)

@@ -35,10 +35,10 @@ def pipe() -> tuple[int, int]:
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What it said; the process that leads connections out goes with it, as in a sandbox."""
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=90)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-    return process.communicate(timeout=30)
+    return process.communicate(timeout=90)
 
 
 def test_connection_to_the_port_comes_out_of_the_socket(
