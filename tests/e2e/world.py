@@ -6,12 +6,13 @@ import base64
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -238,6 +239,14 @@ def answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     for one in seen:
         one["body"] = base64.b64decode(one.pop("body_base64"))
     return seen
+
+
+def unused_port() -> int:
+    """One below those that the kernel hands out, so that nobody is given it before it is used."""
+    for number in range(11_000 + os.getpid() % 20_000, 32_000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", number)):
+            return number
+    raise AssertionError("No port is free.")
 
 
 def wait(look: Any, seconds: float = PATIENCE_SECONDS) -> Any:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.world import unused_port
 from tollkeeper.launch import inside
 
 
@@ -23,8 +24,7 @@ def start(path: Path, port: int, signals: int, *command: str) -> subprocess.Pope
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return unused_port()
 
 
 @pytest.fixture
