@@ -41,6 +41,12 @@ def pytest_configure(config: pytest.Config) -> None:
     os.umask(0o022)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """How many run at once: tests wait as long as they work, and each of many needs its memory."""
+    return min(max(3, os.cpu_count() or 1), 8)
+
+
 LAST_SECONDS = 90
 """Of a day, in which no test begins: budgets and runs count by the day, and would begin anew in it."""
 

@@ -236,7 +236,7 @@ def heard(tunnel: Tunnel) -> int | None:
 def test_bytes_sent_ahead_of_an_answer_are_bounded(keyed: World) -> None:
     """A second request may wait behind the first; a flood of them ends the connection."""
     keyed.lab.reset()
-    keyed.lab.order("first_delay=3")
+    keyed.lab.order("first_delay=8")
     with Tunnel(keyed, keyed.proxies[-1]) as tunnel:
         tunnel.send(request())
         keyed.lab.calls(received=1)

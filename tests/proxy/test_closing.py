@@ -125,11 +125,13 @@ def test_held_call_is_told_that_it_is_pending_and_joins_at_the_next_proxy(world:
 def test_new_call_on_an_old_connection_is_refused_while_another_finishes(world: World) -> None:
     world.agent()
     proxy = world.proxy()
-    waiting = world.start_clients(proxy, 1, before_request=1.5)
-    wait(lambda: "client connect" in proxy.log.read_text())
-    client = under_way(world, proxy, "[sim tokens=20 delay=0.2]")
+    gate = world.folder / "gate"
+    waiting = world.start_clients(proxy, 1, gate=str(gate))
+    wait(gate.with_suffix(".open").exists)
+    client = under_way(world, proxy, "[sim tokens=30 delay=0.2]")
 
     told_to_stop(world, proxy)
+    gate.touch()
 
     [refused] = answers(waiting)
     error = json.loads(refused["body"])["error"]
