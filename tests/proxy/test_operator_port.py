@@ -133,6 +133,8 @@ def test_ledger_that_is_moved_away_makes_it_unready_and_its_return_ready(
 
     assert operator.ask("/healthz")[0] == 200
     assert "ledger" in operator.ready()["reasons"][0]
+    wait(lambda: "Housekeeping (checkpoint) waits" in operator.proxy.log.read_text())
+    assert not database.exists()
     away.rename(database)
     wait(lambda: operator.ready()["ready"])
 
