@@ -158,7 +158,7 @@ def test_on_a_terminal_keys_answer(books: Books, shell: Shell) -> None:
         os.write(ours, b"no\n")
         read_until(ours, f"{second} rejected")
         os.write(ours, b"q")
-        assert process.wait(timeout=30) == 0
+        assert process.wait(timeout=90) == 0
     finally:
         process.kill()
         process.wait()

@@ -49,7 +49,7 @@ def test_a_proxy_in_the_foreground_says_where_it_listens_and_ends_on_a_signal(
     assert until(lambda: running(made)) is not None
     process.send_signal(signal.SIGTERM)
 
-    process.communicate(timeout=30)
+    process.communicate(timeout=90)
     assert process.returncode == 0
     assert running(made) is None
 
@@ -108,7 +108,7 @@ def test_logs_follow_new_lines_over_a_rotation(made: Home, shell: Shell) -> None
         made.log.write_text("after\n")
         assert process.stdout.readline() == "after\n"
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) == 130
+        assert process.wait(timeout=90) == 130
     finally:
         process.kill()
         process.communicate()

@@ -3,7 +3,8 @@
 ``python raw_client.py PLAN`` with a JSON file prints one JSON line a call. Keys of the plan:
 ``proxy`` (port), ``auth`` (``user:token``), ``ca``, ``calls``, ``host``, ``path``, ``method``,
 ``body`` (text) or ``body_base64``, ``headers`` (list of pairs), ``sni``, ``leave_after`` (seconds) or
-``leave_after_bytes``, ``before_request`` (seconds between the tunnel and the request).
+``leave_after_bytes``, ``gate`` (a file: the tunnel is told to be open by another with ``.open`` behind
+its name, and the request is sent when it is there).
 """
 
 from __future__ import annotations
@@ -102,7 +103,10 @@ async def call(plan: dict[str, Any]) -> dict[str, Any]:
         reader, writer = await tunnel(plan)
     except (ConnectionError, ssl.SSLError, asyncio.IncompleteReadError) as error:
         return {"status": 0, "headers": {}, "error": str(error), "body_base64": ""}
-    await asyncio.sleep(plan.get("before_request", 0))
+    if "gate" in plan:
+        Path(f"{plan['gate']}.open").touch()
+        while not Path(plan["gate"]).exists():
+            await asyncio.sleep(0.01)
     writer.write(request(plan))
     try:
         async with asyncio.timeout(plan.get("leave_after", 120)):

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from e2e.test_money_under_fire import BODY, reservation
-from e2e.world import Proxy, World, answers, statuses
+from e2e.world import PATIENCE_SECONDS, Proxy, World, answers, statuses
 from tollkeeper.core import identity
 from tollkeeper.core.snapshot import RunRecord, TokenRecord
 from tollkeeper.domain import Account, Window
@@ -20,7 +20,7 @@ from tollkeeper.domain import Account, Window
 def ask(world: World, proxy: Proxy, agent: str, *arguments: str) -> tuple[int, Any]:
     """Status and JSON of what curl gets as this agent."""
     done = subprocess.run(
-        ["curl", "-sS", "--max-time", "20", "--noproxy", "", "-w", "\n%{http_code}",
+        ["curl", "-sS", "--max-time", str(PATIENCE_SECONDS), "--noproxy", "", "-w", "\n%{http_code}",
          "--cacert", str(world.home.ca_certificate), "-x", world.url(proxy, agent), *arguments],
         capture_output=True, text=True, check=False,
         env={"PATH": os.environ["PATH"], "HOME": str(world.folder)},

@@ -10,12 +10,12 @@ import subprocess
 
 import pytest
 
-from e2e.world import World
+from e2e.world import PATIENCE_SECONDS, World
 
 
 def connect(port: int, target: str, auth: str | None) -> tuple[bytes, socket.socket]:
     """Send a bare CONNECT; the proxy's first line and the open socket."""
-    opened = socket.create_connection(("127.0.0.1", port), timeout=10)
+    opened = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
     lines = [f"CONNECT {target} HTTP/1.1", f"Host: {target}"]
     if auth is not None:
         lines.append("Proxy-Authorization: Basic " + base64.b64encode(auth.encode()).decode())
@@ -30,7 +30,7 @@ def curl(world: World, port: int, *arguments: str, agent: str = "atlas") -> str:
         "curl",
         "-sS",
         "-m",
-        "10",
+        str(PATIENCE_SECONDS),
         "--proxy",
         proxy,
         "--cacert",
@@ -54,7 +54,7 @@ def test_connect_without_credentials_is_challenged_with_407(world: World) -> Non
 def test_plain_request_without_credentials_is_challenged_with_407(world: World) -> None:
     world.agent()
     proxy = world.proxy()
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=10) as opened:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=PATIENCE_SECONDS) as opened:
         opened.sendall(b"GET http://example.com/ HTTP/1.1\r\nHost: example.com\r\n\r\n")
 
         assert opened.recv(65536).startswith(b"HTTP/1.1 407")

@@ -13,6 +13,6 @@ def test_proxy_bears_a_fuzzer_and_every_forward_is_on_the_books(
 ) -> None:
     session_lab.reset()
 
-    done = fuzz(session_lab, tmp_path, 20261121, seconds=60, rounds=2)
+    done = fuzz(session_lab, tmp_path, 20261121, seconds=600, rounds=2)
 
     assert done.attempts.total() == 2 * ATTEMPTS_A_ROUND

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import zstandard
 
-from e2e.world import World
+from e2e.world import PATIENCE_SECONDS, World
 from tollkeeper.domain import Window
 
 OAUTH = "sk-ant-oat01-a-token-that-nobody-may-see"
@@ -325,7 +325,7 @@ def test_rule_refuses_and_holds_calls_on_a_plan(world: World) -> None:
     summary = ledger.approval(approval).summary
     ledger.close()
     world.verdict(approval)
-    out, _ = waiting.communicate(timeout=60)
+    out, _ = waiting.communicate(timeout=PATIENCE_SECONDS)
 
     assert b"Not on this desk." in refused["body"]
     assert (summary["billing"], summary["worst_nano_usd"] > 0) == ("flat", True)
@@ -339,12 +339,12 @@ def test_approval_of_a_plans_call_does_not_release_the_same_call_with_a_key(worl
     first = world.start_clients(proxy, 1, **claude())
     [approval] = world.waits_for_approval()
     world.verdict(approval)
-    first.communicate(timeout=60)
+    first.communicate(timeout=PATIENCE_SECONDS)
 
     second = world.start_clients(proxy, 1, **claude(("x-api-key", "sk-ant-api03-real-money")))
     [other] = world.waits_for_approval()
     world.verdict(other, "rejected")
-    out, _ = second.communicate(timeout=60)
+    out, _ = second.communicate(timeout=PATIENCE_SECONDS)
 
     assert other != approval
     assert json.loads(out)["status"] == 403

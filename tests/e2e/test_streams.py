@@ -20,7 +20,7 @@ def test_first_chunk_is_delivered_before_the_second_is_sent(world: World) -> Non
     world.agent()
     proxy = world.proxy()
 
-    [answer] = world.calls(proxy, body=chat("[sim tokens=5 delay=0.4]"))
+    [answer] = world.calls(proxy, body=chat("[sim tokens=12 delay=0.5]"))
 
     [call] = world.lab.calls(ended=1)
     first_received = answer["pieces"][0][0]
@@ -90,7 +90,10 @@ def test_connection_that_breaks_before_an_answer_is_booked_whole(world: World) -
     world.agent()
     proxy = world.proxy()
 
-    world.calls(proxy, body=chat("[sim hang]"), leave_after=1.0)
+    client = world.start_clients(proxy, 1, body=chat("[sim hang]"))
+    world.lab.calls(received=1)
+    client.kill()
+    client.communicate()
 
     wait(lambda: world.books()["open"] == 0)
     [row] = list(world.ledger().rows("select * from calls"))

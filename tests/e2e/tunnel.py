@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from typing import Any, Self
 
-from e2e.world import Proxy, World, trust
-
-PATIENCE_SECONDS = 20
+from e2e.world import PATIENCE_SECONDS, Proxy, World, trust
 
 CHAT: dict[str, Any] = {
     "model": "gpt-4o-mini",

@@ -6,18 +6,20 @@ import base64
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from e2e.zygote import Forked, forked
 from tollkeeper.core import identity
 from tollkeeper.core.snapshot import AgentRecord, TokenRecord
 from tollkeeper.domain import Limits, Verdict
@@ -32,7 +34,11 @@ from tollkeeper.simulator.lab import Lab
 
 CLIENT = Path(__file__).with_name("raw_client.py")
 
+PATIENCE_SECONDS = 90.0
+"""How long anything may take that takes a moment on an idle machine; only a failure waits it out."""
+
 SERVE = (
+    "import tollkeeper.proxy.writer as w; w.PATIENCE_NS = 60 * 10**9;"  # others write slowly, too
     "from tollkeeper.home import Home; from tollkeeper.proxy.serve import serve;"
     "from tollkeeper.proxy.addresses import Address;"
     "import sys, logging; logging.basicConfig(level=logging.INFO);"
@@ -44,7 +50,7 @@ SERVE = (
 class Proxy:
     """A proxy process of its own."""
 
-    process: subprocess.Popen[str]
+    process: Forked | subprocess.Popen[str]
     port: int
     log: Path
 
@@ -56,7 +62,7 @@ class Proxy:
     def stop(self) -> None:
         """As ``down`` ends it."""
         self.process.terminate()
-        self.process.wait(timeout=20)
+        self.process.wait(timeout=PATIENCE_SECONDS)
 
 
 @dataclass(slots=True)
@@ -114,14 +120,13 @@ class World:
     def proxy(self, options: str = "", **environment: str) -> Proxy:
         """Start a proxy on this installation; ``options`` are more arguments of ``serve``."""
         log = self.folder / f"proxy-{len(self.proxies)}.log"
-        process = subprocess.Popen(
-            [sys.executable, "-c", SERVE.replace("port=0", f"port=0{options and ', '}{options}")],
-            stdout=subprocess.PIPE,
-            stderr=log.open("w"),
-            text=True,
-            env=os.environ | {"TOLLKEEPER_HOME": str(self.home.root)} | environment,
-        )
-        assert process.stdout is not None
+        program = SERVE.replace("port=0", f"port=0{options and ', '}{options}")
+        with log.open("w") as errors:
+            process = forked(
+                program,
+                os.environ | {"TOLLKEEPER_HOME": str(self.home.root)} | environment,
+                errors.fileno(),
+            )
         line = process.stdout.readline()
         assert line, log.read_text()
         started = Proxy(process, int(line), log)
@@ -158,7 +163,7 @@ class World:
             env=self.environment(proxy, agent),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=2 * PATIENCE_SECONDS,
             check=False,
         )
         assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -196,7 +201,7 @@ class World:
         ledger.give_verdict(Verdict(found.id, answer, "tester", note, at_ns, seal))
         ledger.close()
 
-    def waits_for_approval(self, count: int = 1, seconds: float = 20) -> list[str]:
+    def waits_for_approval(self, count: int = 1, seconds: float = PATIENCE_SECONDS) -> list[str]:
         """The ids of the open approvals, once there are so many."""
         return wait(lambda: self._open_approvals(count), seconds)
 
@@ -229,7 +234,7 @@ class World:
 
 def answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     """What a client process saw."""
-    out, _ = process.communicate(timeout=180)
+    out, _ = process.communicate(timeout=3 * PATIENCE_SECONDS)
     assert process.returncode == 0
     seen: list[dict[str, Any]] = [json.loads(line) for line in out.splitlines()]
     for one in seen:
@@ -237,7 +242,15 @@ def answers(process: subprocess.Popen[str]) -> list[dict[str, Any]]:
     return seen
 
 
-def wait(look: Any, seconds: float = 20) -> Any:
+def unused_port() -> int:
+    """One below those that the kernel hands out, so that nobody is given it before it is used."""
+    for number in range(11_000 + os.getpid() % 20_000, 32_000):
+        with suppress(OSError), socket.create_server(("127.0.0.1", number)):
+            return number
+    raise AssertionError("No port is free.")
+
+
+def wait(look: Any, seconds: float = PATIENCE_SECONDS) -> Any:
     """Look again until something is there."""
     deadline = time.monotonic() + seconds
     while not (found := look()):

@@ -30,7 +30,7 @@ def listener() -> socket.socket:
 
 def connect(folder: Path) -> socket.socket:
     client = socket.socket(socket.AF_UNIX)
-    client.settimeout(20)
+    client.settimeout(90)
     client.connect(str(folder / SOCKET))
     return client
 

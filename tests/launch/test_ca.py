@@ -77,7 +77,7 @@ def test_curl_accepts_the_leaves_that_mitmproxy_signs(curl, server):
     command = [curl, "-sS", "--noproxy", "*", "--cacert", str(certificate), "-w", "%{http_code}"]
     command += ["--resolve", f"api.openai.com:{port}:127.0.0.1", f"https://api.openai.com:{port}/"]
 
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90)
 
     assert done.stdout == "204", done.stderr
 
@@ -92,7 +92,7 @@ def test_node_accepts_the_leaves_that_mitmproxy_signs(node, server):
     socket.on("error", e => console.log(e.code));
     """
 
-    done = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=30)
+    done = subprocess.run([node, "-e", script], capture_output=True, text=True, timeout=90)
 
     assert done.stdout.strip() == "true", done.stderr
 

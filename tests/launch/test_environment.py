@@ -69,7 +69,7 @@ def test_python_clients_go_through_the_proxy_and_trust_it(program, tunnels, lab,
     command = [sys.executable, "-c", PROGRAMS[program]]
 
     done = subprocess.run(
-        command, env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=60
+        command, env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=90
     )
 
     assert done.stdout.strip() == "Hello from the simulated gpt-4o.", done.stderr
@@ -86,7 +86,7 @@ def test_inherited_variables_that_would_win_are_overwritten(tunnels, lab, bundle
     for name in ("urllib", "requests", "httpx2"):
         done = subprocess.run(
             [sys.executable, "-c", PROGRAMS[name]],
-            env=env, capture_output=True, text=True, timeout=60,
+            env=env, capture_output=True, text=True, timeout=90,
         )  # fmt: skip
         assert "simulated" in done.stdout, done.stderr
     assert len(tunnels.opened) == 3
@@ -97,7 +97,7 @@ def test_curl_goes_through_the_proxy_and_trusts_it(program, tunnels, lab, bundle
     command = [program, "-sS", "--fail", "https://api.openai.com/v1/models"]
 
     done = subprocess.run(
-        command, env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=60
+        command, env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=90
     )
 
     assert json.loads(done.stdout)["object"] == "list", done.stderr
@@ -109,7 +109,7 @@ def test_git_goes_through_the_proxy_and_trusts_it(program, tunnels, lab, bundle)
     command = [program, "ls-remote", "https://api.openai.com/some/repository"]
 
     done = subprocess.run(
-        command, env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=60
+        command, env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=90
     )
 
     assert "not found" in done.stderr  # the simulator's 404, so the certificate was accepted
@@ -122,7 +122,7 @@ def test_node_obeys_the_variables_exactly_when_there_is_no_warning(node, tunnels
     script = "fetch('https://api.openai.com/v1/models').then(a => console.log(a.status), () => {})"
     env = child(tunnels, lab, bundle)
 
-    subprocess.run([node, "-e", script], env=env, capture_output=True, text=True, timeout=60)
+    subprocess.run([node, "-e", script], env=env, capture_output=True, text=True, timeout=90)
 
     assert bool(tunnels.opened) == (node_warning(version) is None)
 
@@ -138,7 +138,7 @@ def test_node_trusts_the_ca_beside_its_own_roots(node, tunnels, lab, bundle):
 
     done = subprocess.run(
         [node, "-e", script],
-        env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=60,
+        env=child(tunnels, lab, bundle), capture_output=True, text=True, timeout=90,
     )  # fmt: skip
 
     assert done.stdout.strip() == "true", done.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from e2e.world import unused_port
 from tollkeeper.launch import inside
 
 
@@ -23,8 +24,7 @@ def start(path: Path, port: int, signals: int, *command: str) -> subprocess.Pope
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])
+    return unused_port()
 
 
 @pytest.fixture
@@ -35,10 +35,10 @@ def pipe() -> tuple[int, int]:
 def end(process: subprocess.Popen[str]) -> tuple[str, str]:
     """What it said; the process that leads connections out goes with it, as in a sandbox."""
     try:
-        process.wait(timeout=30)
+        process.wait(timeout=90)
     finally:
         os.killpg(process.pid, signal.SIGKILL)
-    return process.communicate(timeout=30)
+    return process.communicate(timeout=90)
 
 
 def test_connection_to_the_port_comes_out_of_the_socket(

@@ -231,6 +231,22 @@ def test_checkpoint_moves_the_log_into_the_database_while_it_is_in_use(
     moved.close()
 
 
+def test_checkpoint_of_a_file_moved_away_makes_none_anew_and_its_log_stays_its_own(
+    ledger: SqliteLedger, opener: Opener, tmp_path: Path
+) -> None:
+    other, path = opener(), tmp_path / "tollkeeper.db"
+    away = path.rename(tmp_path / "away.db")
+
+    with pytest.raises(LedgerError, match="moved or replaced"):
+        other.checkpoint()
+
+    assert not path.exists()
+    away.rename(path)
+    other.checkpoint()
+    ledger.record("note", "owner", {}, T0)
+    assert [agent.name for agent in opener().agents()] == ["atlas"]
+
+
 def test_closing_twice_is_no_error(opener: Opener) -> None:
     ledger = opener()
     ledger.close()

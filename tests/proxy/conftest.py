@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from e2e import world as worlds
-from e2e.world import World, wait
+from e2e.world import World, unused_port, wait
 from proxy.house import House
 from proxy.web import Web
 from tollkeeper.simulator.lab import Lab, in_thread
@@ -38,7 +38,9 @@ def world(tmp_path: Path, proxy_lab: Lab) -> Iterator[World]:
 
 @pytest.fixture
 def web(world: World, monkeypatch: pytest.MonkeyPatch) -> Web:
-    monkeypatch.setattr(worlds, "SERVE", worlds.SERVE.replace("port=0", "port=0, web=0"))
+    monkeypatch.setattr(
+        worlds, "SERVE", worlds.SERVE.replace("port=0", f"port=0, web={unused_port()}")
+    )
     world.agent()
     proxy = world.proxy()
     return Web(proxy, wait(lambda: json.loads(world.home.process.read_text())["web"]))

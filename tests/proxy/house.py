@@ -198,6 +198,11 @@ class House:
 
     # ---- what one looks at
 
+    async def waits(self, count: int = 1) -> None:
+        """Until so many flows wait for a person."""
+        while len(self.room) < count:
+            await asyncio.sleep(0.005)
+
     def ledger(self) -> SqliteLedger:
         """The books, for looking and for what other processes do."""
         return SqliteLedger(self.home.database, operator_key=self.home.read_operator_key())

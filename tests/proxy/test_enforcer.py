@@ -212,7 +212,7 @@ def test_held_call_shows_as_held_and_goes_on_when_approved(house: House) -> None
     async def held() -> object:
         flow = house.flow()
         task = asyncio.create_task(house.judge(flow))
-        await asyncio.sleep(0.05)
+        await house.waits()
         seen.append((flow.marked, flow.comment, flow.response.status_code))
         house.verdict(house.approvals()[0])
         return await task
@@ -232,7 +232,7 @@ def test_rejected_hold_reserves_nothing_any_more(house: House) -> None:
     async def held() -> object:
         flow = house.flow()
         task = asyncio.create_task(house.judge(flow))
-        await asyncio.sleep(0.05)
+        await house.waits()
         house.verdict(house.approvals()[0], "rejected")
         return await task
 

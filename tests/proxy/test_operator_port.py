@@ -34,7 +34,7 @@ class Operator:
         )
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(request, timeout=20) as answer:
+            with opener.open(request, timeout=90) as answer:
                 return answer.status, answer.read()
         except urllib.error.HTTPError as error:
             return error.code, error.read()
@@ -92,7 +92,7 @@ def test_what_is_no_request_ends_the_connection_and_nothing_else(
     operator: Operator, said: bytes
 ) -> None:
     host, port = operator.address.split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as client:
+    with socket.create_connection((host, int(port)), timeout=90) as client:
         client.sendall(said)
         try:
             while client.recv(65536):
@@ -133,6 +133,8 @@ def test_ledger_that_is_moved_away_makes_it_unready_and_its_return_ready(
 
     assert operator.ask("/healthz")[0] == 200
     assert "ledger" in operator.ready()["reasons"][0]
+    wait(lambda: "Housekeeping (checkpoint) waits" in operator.proxy.log.read_text())
+    assert not database.exists()
     away.rename(database)
     wait(lambda: operator.ready()["ready"])
 
@@ -157,7 +159,7 @@ def test_proxy_that_ends_is_unready_and_still_alive(operator: Operator) -> None:
     assert operator.ask("/healthz")[0] == 200
     proxy.process.terminate()
     answers(client)
-    proxy.process.wait(timeout=30)
+    proxy.process.wait(timeout=90)
     with pytest.raises(urllib.error.URLError):
         operator.ask("/healthz")
 
@@ -228,7 +230,7 @@ def test_token_is_made_once_for_its_owner_alone(tmp_path: Path) -> None:
 def through(operator: Operator, lines: str) -> bytes:
     """The first bytes that the proxy answers to a request of an agent."""
     auth = base64.b64encode(f"atlas:{operator.world.tokens['atlas']}".encode()).decode()
-    with socket.create_connection(("127.0.0.1", operator.proxy.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", operator.proxy.port), timeout=90) as client:
         client.sendall(f"{lines}\r\nproxy-authorization: Basic {auth}\r\n\r\n".encode())
         return client.recv(65536)
 

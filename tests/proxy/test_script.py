@@ -4,41 +4,34 @@ from __future__ import annotations
 
 import base64
 import os
+import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from mitmproxy.io import FlowReader
 
 import tollkeeper.proxy
-from e2e.world import Proxy, World, wait
+from e2e.world import PATIENCE_SECONDS, Proxy, World, wait
 
 SCRIPT = Path(tollkeeper.proxy.__file__).with_name("script.py")
 MITMDUMP = Path(sys.executable).with_name("mitmdump")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 def start(world: World, *arguments: str, script: Path = SCRIPT, home: Path | None = None) -> Proxy:
     """mitmdump with the script; its port is open or it has ended."""
-    port, log = free_port(), world.folder / "mitmdump.log"
+    log = world.folder / "mitmdump.log"
     process = subprocess.Popen(
         [
             str(MITMDUMP),
             "-s",
             str(script),
             "-p",
-            str(port),
+            "0",
             "--set",
             f"confdir={world.home.ca}",
             *arguments,
@@ -50,15 +43,11 @@ def start(world: World, *arguments: str, script: Path = SCRIPT, home: Path | Non
     )
     world.stack.callback(lambda: process.poll() is not None or process.kill())
 
-    def ready() -> bool:
-        if process.poll() is not None:
-            return True
-        with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return "listening" in log.read_text()
-        return False
+    def listening() -> str | None:
+        found = re.search(r"listening at \S+:(\d+)\.", log.read_text())
+        return found[1] if found else "0" if process.poll() is not None else None
 
-    wait(ready, 60)
-    return Proxy(process, port, log)
+    return Proxy(process, int(wait(listening)), log)
 
 
 def test_script_governs_a_call(world: World) -> None:
@@ -94,7 +83,7 @@ def test_file_that_mitmdump_saves_holds_no_credential(
 
     [answer] = world.calls(proxy)
     proxy.process.send_signal(signal.SIGTERM)
-    proxy.process.wait(timeout=20)
+    proxy.process.wait(timeout=PATIENCE_SECONDS)
 
     [call] = world.lab.calls(ended=1)
     assert answer["status"] == 200
@@ -126,7 +115,7 @@ def test_dangerous_option_on_the_command_line_stops_mitmproxy_with_its_name(
     world.agent()
     proxy = start(world, *arguments)
 
-    assert proxy.process.wait(timeout=20) != 0
+    assert proxy.process.wait(timeout=PATIENCE_SECONDS) != 0
     name = arguments[1].partition("=")[0] if arguments[0] == "--set" else arguments[0].strip("-")
     assert name.replace("-", "_") in proxy.log.read_text()
 
@@ -134,7 +123,7 @@ def test_dangerous_option_on_the_command_line_stops_mitmproxy_with_its_name(
 def test_script_without_a_state_folder_stops_mitmproxy(world: World) -> None:
     proxy = start(world, home=world.folder / "nowhere")
 
-    assert proxy.process.wait(timeout=20) != 0
+    assert proxy.process.wait(timeout=PATIENCE_SECONDS) != 0
     assert "init" in proxy.log.read_text()
 
 

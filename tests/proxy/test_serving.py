@@ -27,7 +27,7 @@ def test_every_listener_takes_calls(world: World) -> None:
     assert [one.rpartition(":")[0] for one in said] == ["127.0.0.1", "127.0.0.2"]
     assert proxy.port == ports[0]
     assert world.calls(proxy)[0]["status"] == 200
-    with socket.create_connection(("127.0.0.2", ports[1]), timeout=20) as client:
+    with socket.create_connection(("127.0.0.2", ports[1]), timeout=90) as client:
         client.sendall(b"CONNECT api.openai.com:443 HTTP/1.1\r\n\r\n")
         assert client.recv(65536).startswith(b"HTTP/1.1 407 ")
     assert "reached from other machines" not in proxy.log.read_text()
@@ -41,7 +41,7 @@ def test_listener_for_other_machines_says_what_that_means_and_wants_credentials(
 
     assert f"{said} is reached from other machines" in proxy.log.read_text()
     for lines in (b"CONNECT api.openai.com:443 HTTP/1.1", b"GET http://x.example/ HTTP/1.1"):
-        with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as client:
+        with socket.create_connection(("127.0.0.1", proxy.port), timeout=90) as client:
             client.sendall(lines + b"\r\nhost: x.example\r\n\r\n")
             assert client.recv(65536).startswith(b"HTTP/1.1 407 ")
 

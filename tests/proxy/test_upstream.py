@@ -147,7 +147,7 @@ def test_plain_request_carries_them_to_the_upstream_proxy(
     proxy = behind(world, corporate, {"env": "CORP_PROXY"}, other_hosts=hosts)
     auth = base64.b64encode(f"atlas:{world.tokens['atlas']}".encode()).decode()
 
-    with socket.create_connection(("127.0.0.1", proxy.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", proxy.port), timeout=90) as client:
         lines = f"GET http://x.example/a HTTP/1.1\r\nhost: x.example\r\nproxy-authorization: Basic {auth}"
         client.sendall(f"{lines}\r\n\r\n".encode())
         answer = client.recv(65536)

@@ -40,7 +40,7 @@ def lab(running: Lab) -> Lab:
 
 @pytest.fixture
 def http(lab: Lab) -> Iterator[httpx2.Client]:
-    with httpx2.Client(transport=ToLab(lab), timeout=30) as client:
+    with httpx2.Client(transport=ToLab(lab), timeout=90) as client:
         yield client
 
 

@@ -25,7 +25,7 @@ URL = "https://api.openai.com/v1/chat/completions"
 
 def connect(lab: Lab, name: str = "api.openai.com") -> ssl.SSLSocket:
     context = ssl.create_default_context(cafile=lab.certificate)
-    raw = socket.create_connection(("127.0.0.1", lab.port), timeout=30)
+    raw = socket.create_connection(("127.0.0.1", lab.port), timeout=90)
     return context.wrap_socket(raw, server_hostname=name)
 
 
@@ -333,7 +333,7 @@ def test_a_port_that_is_taken_is_an_error_at_start(lab, tmp_path):
     command = [sys.executable, "-m", "tollkeeper.simulator", "--port", str(lab.port)]
 
     done = subprocess.run(
-        [*command, "--folder", str(tmp_path)], capture_output=True, text=True, timeout=30
+        [*command, "--folder", str(tmp_path)], capture_output=True, text=True, timeout=90
     )
 
     assert done.returncode == 1

@@ -18,6 +18,12 @@ def _rows() -> Mapping[str, list[dict[str, Any]]]:
     return {name: group["tools"] for group in table for name in group["providers"]}
 
 
+@cache
+def _regions() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = read_table("fees")["regions"]
+    return found
+
+
 @lru_cache(maxsize=4096)
 def tool_fees(provider: str, model: str) -> Mapping[str, int]:
     """Nano-USD per thousand uses, by tool; a tool that is missing has no known price.
@@ -58,7 +64,7 @@ def region_percent(provider: str, model: str) -> int:
         model: As the provider names it.
     """
     name = model.lower().removeprefix("ft:")
-    for row in read_table("fees")["regions"]:
+    for row in _regions():
         if row["provider"] == provider and any(fnmatchcase(name, glob) for glob in row["models"]):
             return int(row["percent"])
     return 100

@@ -216,7 +216,11 @@ class SqliteFile:
         order of milliseconds, for what came in since to be moved too, so that it starts anew.
         """
         with self._translated():
-            own = sqlite3.connect(self.path, timeout=_CHECKPOINT_SECONDS, isolation_level=None)
+            self._demand_in_place()
+            own = sqlite3.connect(  # never a new file: it would take the log of one moved away
+                f"{self.path.absolute().as_uri()}?mode=rw", uri=True,
+                timeout=_CHECKPOINT_SECONDS, isolation_level=None,
+            )  # fmt: skip
             try:
                 log = own.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1]
                 if log > _LOG_PAGES:
