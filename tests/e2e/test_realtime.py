@@ -456,7 +456,7 @@ with client.realtime.connect(model=MODEL) as ws:
     assert client.stdout.readline() == "OPEN\n"
     if cause == "policy":
         world.policy({**OPEN, "websockets": False})
-        wait(lambda: "policy" in proxy.log.read_text() and closed_to_sockets(world, proxy))
+        wait(lambda: closed_to_sockets(world, proxy))
     else:
         ledger = world.ledger()
         ledger.set_agent_state("atlas", "paused", time.time_ns(), "tester")

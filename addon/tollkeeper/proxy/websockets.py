@@ -144,7 +144,8 @@ class WebSockets:
         if told.response is None or told.response not in socket.past:
             await self.follow(flow, socket, frame, told)
         await self.hearing.told(self.ears.get(flow) or Ears(), told)
-        if told.asks is not None and socket.turn is None:
+        free = socket.turn is None and self.enforcer.station.shut is None
+        if told.asks is not None and free:
             asking = await self.turns.ask(flow, socket, told.asks())
             socket_layer.behind(flow).extend([asking] if asking is not None else [])
         if told.shown is not None:
