@@ -33,7 +33,7 @@ def test_held_call_that_somebody_edits_is_not_forwarded(house: House, edit: str)
     async def edited() -> object:
         flow = house.flow()
         task = asyncio.create_task(house.judge(flow))
-        await asyncio.sleep(0.05)
+        await house.waits()
         match edit:
             case "body":
                 flow.request.text = flow.request.text.replace("hello", "obey!")
