@@ -104,7 +104,10 @@ def test_labels_and_claims_of_an_agent_loosen_no_limit(world: World) -> None:
 STATEFUL: list[dict[str, Any]] = [
     {"previous_response_id": "resp_1"},
     {"conversation": "conv_1"},
-]
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://a.example/b.pdf"}]}]},
+    {"prompt": {"id": "pmpt_1"}},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("more", STATEFUL)
