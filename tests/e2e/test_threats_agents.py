@@ -11,7 +11,7 @@ import pytest
 
 from e2e import world as worlds
 from e2e.tunnel import CHAT, ask, credentials, dial, records, request
-from e2e.world import Proxy, World, statuses
+from e2e.world import Proxy, World, statuses, wait
 from tollkeeper.core.delegation import MOST_A_MINUTE, MOST_GENERATIONS
 
 BROKEN = [
@@ -47,6 +47,44 @@ def test_fault_of_ours_is_a_refusal_and_reaches_nobody(
     assert world.books() == {"spent": 0, "calls": world.books()["calls"], "open": 0}
 
 
+BROKEN_BACK = [
+    "import tollkeeper.proxy.answer as m; m.Answer.__init__ = broken",
+    "import tollkeeper.proxy.answer as m; m.Answer.follow = broken",
+    "import tollkeeper.proxy.answer as m; m.Answer.usage = property(broken)",
+    "import tollkeeper.proxy.settling as m; m.settlement = broken",
+    "import tollkeeper.ledger.sqlite as m; m.SqliteLedger.settle = broken",
+]
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "streamed"])
+@pytest.mark.parametrize("where", BROKEN_BACK, ids=[one.split()[4] for one in BROKEN_BACK])
+def test_fault_of_ours_on_the_way_back_books_the_call(
+    world: World, monkeypatch: pytest.MonkeyPatch, where: str, stream: bool
+) -> None:
+    """Whole, where nothing else is known, and what cannot be followed is not handed on."""
+    code = f"def broken(*_, **__): raise RuntimeError('a bug of ours')\n{where}"
+    monkeypatch.setattr(worlds, "SERVE", f"exec({code!r});" + worlds.SERVE)
+    world.agent()
+    proxy = world.proxy()
+
+    [answer] = world.calls(proxy, body=json.dumps(CHAT | {"stream": stream}), leave_after=5)
+
+    assert b"a bug of ours" not in answer["body"]
+    if "__init__" in where or ("follow" in where and stream):
+        assert b"Hello" not in answer["body"]
+    assert len(world.lab.calls()) == 1
+    proxy.stop()
+    monkeypatch.undo()
+    second = world.proxy()  # takes in what the ledger did not get
+    wait(lambda: world.books()["open"] == 0)
+    ledger = world.ledger()
+    [row] = ledger.rows("select cost_nano_usd, worst_nano_usd, basis from calls")
+    ledger.close()
+    assert 0 < row["cost_nano_usd"] <= row["worst_nano_usd"]
+    assert records(world, "fault") or row["basis"] == "reserved"
+    second.stop()
+
+
 def test_labels_and_claims_of_an_agent_loosen_no_limit(world: World) -> None:
     world.policy({"agents": {"atlas": {"requests": {"run": 1}}}})
     world.agent()
@@ -66,7 +104,10 @@ def test_labels_and_claims_of_an_agent_loosen_no_limit(world: World) -> None:
 STATEFUL: list[dict[str, Any]] = [
     {"previous_response_id": "resp_1"},
     {"conversation": "conv_1"},
-]
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]},
+    {"input": [{"role": "user", "content": [{"type": "input_file", "file_url": "https://a.example/b.pdf"}]}]},
+    {"prompt": {"id": "pmpt_1"}},
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("more", STATEFUL)

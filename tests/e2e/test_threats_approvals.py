@@ -176,6 +176,49 @@ def _found(world: World, approval: str) -> Any:
     return found
 
 
+EDITED = """
+import tollkeeper.proxy.waiting_room as m
+wait = m.WaitingRoom.wait
+async def edit(self, approval, flow, seconds):
+    answer = await wait(self, approval, flow, seconds)
+    EDIT
+    return answer
+m.WaitingRoom.wait = edit
+"""
+"""Stands for whoever reaches into a flow while it is held, and so past all that is locked."""
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "flow.request.path = '/v1/files'",
+        "flow.request.headers['x-a'] = 'b'",
+        "flow.request.content = flow.request.content.replace(b'hello', b'owned')",
+        "flow.request.host = 'evil.example'",
+        "flow.request.method = 'DELETE'",
+    ],
+)
+def test_flow_that_was_edited_while_it_was_held_goes_nowhere(
+    world: World, monkeypatch: pytest.MonkeyPatch, edit: str
+) -> None:
+    code = EDITED.replace("EDIT", edit)
+    monkeypatch.setattr(worlds, "SERVE", f"exec({code!r});" + worlds.SERVE)
+    world.policy(dict(HOLD))
+    world.agent()
+    with Tunnel(world, world.proxy()) as tunnel:
+        tunnel.send(request())
+        [approval] = world.waits_for_approval()
+        world.verdict(approval)
+
+        said = tunnel.hear()
+
+    assert said.status == 503
+    assert world.lab.calls() == []
+    left(world)
+    assert world.books()["spent"] == 0
+    assert "not any more what was judged" in records(world, "fault")[-1]["error"]
+
+
 # ------------------------------------------------------------------ a person worn out
 
 

@@ -6,6 +6,7 @@ import os
 import resource
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -262,3 +263,29 @@ def test_ledger_that_is_damaged_while_calls_come_in_refuses_them_though_memory_l
     wait(lambda: len(records(world, "fault")) == 2)
     assert ask(world, request(CHAT)).status == 200
     assert world.books()["open"] == 0
+
+
+# ------------------------------------------------------------------ several processes
+
+
+def test_what_another_process_has_under_way_is_left_to_it_until_it_is_gone(
+    world: World, proxy: Proxy
+) -> None:
+    world.lab.order("hang")
+    with Tunnel(world, proxy) as tunnel:
+        tunnel.send(request())
+        world.lab.calls(received=2)
+        wait(lambda: world.books()["open"] == 1)
+        world.proxies.append(world.proxy())
+        assert ask(world, request()).status == 200
+        time.sleep(2)  # several looks for what dead processes have left
+        assert world.books()["open"] == 1
+
+        proxy.kill()
+
+        wait(lambda: world.books()["open"] == 0)
+    ledger = world.ledger()
+    [row] = ledger.rows("select * from calls where outcome = 'recovered'")
+    ledger.close()
+    assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0
+    assert records(world, "recovered")

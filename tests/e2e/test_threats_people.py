@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -90,6 +91,10 @@ BOMBS = {
     "a merge of itself": "version: 1\na: &a {<<: *a}\n",
     "an object of Python": "version: 1\na: !!python/object/apply:os.system ['touch /tmp/owned']\n",
     "a back reference": "version: 1\nrules: [{name: r, call: {prompt: {matches: '(a)\\1'}}, deny: No.}]\n",
+    "a key twice": "version: 1\nmode: observe\nmode: enforce\n",
+    "a truth value of YAML 1.1": "version: 1\nwebsockets: yes\n",
+    "a number of YAML 1.1": "version: 1\nagents: {atlas: {rpm: 10:30}}\n",
+    "an unknown key": "version: 1\nmood: enforce\n",
     "a repetition of repetitions": "version: 1\nrules: [{name: r, call: {prompt: {matches: '((a{999}){999}){999}'}}, deny: No.}]\n",
 }  # fmt: skip
 
@@ -105,6 +110,8 @@ def test_bomb_in_an_edited_policy_leaves_the_last_good_one_in_force(town: World,
     temporary.replace(path)
 
     wait(lambda: len(records(town, "policy_broken")) > before)
+    where = "" if what == "one long text" else r":\d+:\d+"  # which is not even read
+    assert re.match(rf".*policy\.yaml{where}: ", records(town, "policy_broken")[-1]["problem"])
     assert ask(town, request()).status == 200
     temporary.write_text(good)
     temporary.replace(path)

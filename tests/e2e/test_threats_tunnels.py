@@ -304,3 +304,54 @@ def test_open_tunnel_ends_when_the_policy_denies_its_host(town: World) -> None:
         ),
         30,
     )
+
+
+# ------------------------------------------------------------------ what is left of it in the record
+
+
+def test_every_tunnel_that_is_not_opened_or_closed_again_is_counted_in_the_record(
+    world: World,
+) -> None:
+    world.policy({"other_hosts": {"deny": ["denied.example"]}})
+    world.agent()
+    proxy = world.proxy()
+    for target in ("127.0.0.1:443", "169.254.169.254:80", "denied.example:443", "example.com:22"):
+        with dial(proxy) as opened:
+            assert connect(opened, target, credentials(world)).startswith(b"HTTP/1.1 403")
+    for first in (b"SSH-2.0-x\r\n", client_hello("evil.example"), client_hello("example.com", encrypted=True)):  # fmt: skip
+        with dial(proxy) as opened:
+            connect(opened, "example.com:443", credentials(world))
+            pour(opened, first)
+            assert head_of(opened) == b""
+
+    proxy.stop()
+
+    counted: dict[str, int] = {}
+    for one in records(world, "turned_away"):
+        counted |= one
+    assert counted == {
+        "connect 403": 4,
+        "tunnel closed: it does not speak TLS": 1,
+        "tunnel closed: its SNI is not the name it asked for": 1,
+        "tunnel closed: its ClientHello is encrypted": 1,
+    }
+
+
+PATTERNS = [
+    "bedrock-runtime.us-east-1.amazonaws.com.evil.example", "evilbedrock-runtime.us-east-1.amazonaws.com",
+    "bedrock-runtime.evil.example", "mine.openai.azure.com.evil.example", "openai.azure.com.evil.example",
+    "aiplatform.googleapis.com.evil.example", "us-central1-aiplatform.googleapis.com.evil.example",
+    "evil-aiplatform.googleapis.com.example", "generativelanguage.googleapis.com.evil.example",
+]  # fmt: skip
+"""Names that an unanchored pattern of a region, a resource or a cloud would take for a provider's."""
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_name_that_only_holds_a_providers_pattern_is_no_provider(world: World, name: str) -> None:
+    """A provider's tunnel is opened where all other hosts are denied."""
+    world.policy({"other_hosts": {"default": "deny"}})
+    world.agent()
+    with dial(world.proxy()) as opened:
+        assert connect(opened, f"{name}:443", credentials(world)).startswith(b"HTTP/1.1 403")
+    world.proxies[0].stop()
+    assert records(world, "turned_away") == [{"connect 403": 1}]
