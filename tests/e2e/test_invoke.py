@@ -12,6 +12,7 @@ from e2e.test_clouds import BOTO, body_of, cloud, clouds, with_boto
 from e2e.test_sdks import program
 from e2e.world import Proxy, World, wait
 from tollkeeper.domain import NANO_PER_USD, Window
+from tollkeeper.wire.event_stream import EventStreamSplitter, payload_of
 
 HOST = "bedrock-runtime.eu-west-1.amazonaws.com"
 
@@ -161,3 +162,26 @@ def test_text_that_is_embedded_is_measured(world: World) -> None:
     ask(world, proxy, "amazon.titan-embed-text-v2:0", {"inputText": "a river in Europe"})
 
     assert world.books()["spent"] == billed(world)
+
+
+def test_stream_that_outgrows_its_reservation_ends_with_an_exception(world: World) -> None:
+    clouds(world, agents={"atlas": {"budget_usd": {"total": 1}, "on_overrun": "cut"}})
+    world.agent()
+    world.lab.order("tokens=400 ignore_limit")
+
+    answer = ask(
+        world,
+        world.proxy(),
+        "us.meta.llama3-3-70b-instruct-v1:0",
+        {"prompt": "hello", "max_gen_len": 20},
+        "invoke-with-response-stream",
+    )
+
+    *events, (raw, told) = EventStreamSplitter(payload_of).feed(answer["body"])
+    assert 20 <= len(events) <= 30
+    assert b"validationException" in raw
+    assert "outgrew what was reserved" in json.loads(told or b"")["message"]
+    wait(lambda: world.books()["open"] == 0)
+    [row] = world.ledger().rows("select * from calls")
+    assert row["outcome"] == "cut"
+    assert row["cost_nano_usd"] >= row["worst_nano_usd"] > 0
