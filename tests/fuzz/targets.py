@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from fuzz import sockets
+from fuzz.reader import one_sentence, said, unique
 from tollkeeper import facts
 from tollkeeper.domain import Call, Changes, Dialect, Provider, Usage
 from tollkeeper.errors import PolicyError, WireError
@@ -80,24 +82,6 @@ class Place:
         except WireError as refused:
             one_sentence(refused)
             return None
-
-
-def said(error: Exception) -> str:
-    """What an error tells, which is not nothing."""
-    assert str(error), repr(error)
-    return str(error)
-
-
-def one_sentence(error: WireError) -> None:
-    """As clients are told."""
-    assert "\n" not in said(error), said(error)
-
-
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object that two readers cannot read differently."""
-    names = [name for name, _ in pairs]
-    assert len(names) == len(set(names)), f"a name twice: {names}"
-    return dict(pairs)
 
 
 def request(place: Place, body: bytes) -> None:
@@ -256,4 +240,8 @@ TARGETS: dict[str, Target] = {
     ),
     "host": Target(host, (b"api.openai.com", "bücher.example".encode(), b"127.1")),
     "policy": Target(policy, ready_made()),
+    "frames responses": Target(
+        partial(sockets.frames, sockets.responses), sockets.SEEDS["responses"]
+    ),
+    "frames realtime": Target(partial(sockets.frames, sockets.realtime), sockets.SEEDS["realtime"]),
 }
