@@ -30,6 +30,7 @@ def town(tmp_path_factory: pytest.TempPathFactory, session_lab: Lab) -> Iterator
     """An installation with an agent and a proxy that the tests of one module share."""
     with ExitStack() as stack:
         made = World(tmp_path_factory.mktemp("town"), session_lab, stack)
+        session_lab.reset()
         made.agent()
         made.proxy()
         yield made

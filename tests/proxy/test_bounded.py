@@ -84,6 +84,21 @@ def test_stream_and_long_message_leave_as_they_come(length: int) -> None:
     assert pieces[1] == b"x" * length
 
 
+def test_answer_to_a_request_that_is_still_coming_waits_for_nothing() -> None:
+    with mitmproxy_context() as made:
+        server = BoundedServer(context.Context(tflow.tclient_conn(), made.options))
+    list(server.handle_event(events.Start()))
+    told(server, b"POST http://x/1 HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    answer = http.Response.make(407, b"who?")
+
+    said = list(server.handle_event(_http1.ResponseHeaders(1, answer, end_stream=False)))
+    said += list(server.handle_event(_http1.ResponseData(1, b"who?")))
+
+    assert b"".join(one.data for one in said if isinstance(one, commands.SendData)).endswith(
+        b"who?"
+    )
+
+
 def test_whole_message_that_breaks_off_is_not_kept_back() -> None:
     server, answer = serving(), http.Response.make(200, b"hello")
     list(server.handle_event(_http1.ResponseHeaders(1, answer, end_stream=False)))

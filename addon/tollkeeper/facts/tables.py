@@ -5,13 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-try:
-    from yaml import CSafeLoader as _Loader
-except ImportError:  # PyYAML built without libyaml: some milliseconds slower, same result
-    from yaml import SafeLoader as _Loader  # type: ignore[assignment]
-
 
 def read_table(name: str) -> dict[str, Any]:
     """Parses ``NAME.yaml`` of this package; callers cache what they make of it.
@@ -19,6 +12,10 @@ def read_table(name: str) -> dict[str, Any]:
     Raises:
         FileNotFoundError: The package was installed without its data.
     """
+    import yaml  # here, because most commands read no table and need not wait for it
+
+    # PyYAML built without libyaml is some milliseconds slower, with the same result.
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     text = Path(__file__).with_name(f"{name}.yaml").read_text(encoding="utf-8")
-    table: dict[str, Any] = yaml.load(text, Loader=_Loader)
+    table: dict[str, Any] = yaml.load(text, Loader=loader)  # noqa: S506 - both are safe ones
     return table

@@ -66,8 +66,10 @@ class BoundedHttp1(_http1.Http1Connection):
 
         Each piece costs the time of a system call here and of a wake-up where it arrives.
         """
-        if is_whole(event):
-            self.joined = b""
+        if is_whole(event) and (self.request_done or isinstance(event, _events.RequestHeaders)):
+            self.joined = (
+                b""  # an answer to a request that is still coming has its end after that's
+            )
         if self.joined is None:
             yield from super().send(event)
             return

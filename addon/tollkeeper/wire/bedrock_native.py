@@ -114,7 +114,9 @@ def parse(inbound: Inbound, endpoint: Endpoint, model: str) -> Call:
     _refuse_contradictions(values, model, streams=streams)
     named = replace(endpoint, model=model)
     if name.startswith(_ELSEWHERE):
-        raise WireError(f"What {model[:64]} makes is not read; let the operator make it elsewhere.")
+        raise WireError(
+            f"What {fields.shown(model)} makes is not read; let the operator make it elsewhere."
+        )
     if name.startswith(_IMAGES):
         call = _image(inbound, named, model, values)
     elif name.startswith(_EMBEDS):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
@@ -9,6 +10,13 @@ from tollkeeper.errors import WireError
 
 MAX_COUNT: Final = 1 << 40
 """No provider counts further; beyond it a number is a mistake or an attack."""
+
+
+def shown(said: object) -> str:
+    """What a client calls something, for a sentence: short, on one line, and nothing but text."""
+    if not isinstance(said, str):
+        return "of no type"
+    return said[:64] if said.isascii() and said.isprintable() else json.dumps(said[:64])
 
 
 def text(body: Mapping[str, Any], key: str) -> str | None:

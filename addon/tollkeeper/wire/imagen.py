@@ -42,7 +42,7 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
         raise WireError("instances is missing; a list with one prompt was expected.")
     mode = fields.text(parameters, "mode")
     if mode not in (None, "generate"):
-        raise WireError(f"The mode {mode[:32]} is billed otherwise and is not read.")
+        raise WireError(f"The mode {fields.shown(mode)} is billed otherwise and is not read.")
     counts = [fields.count(parameters, key) for key in ("sampleCount", "numberOfImages")]
     each = max((count for count in counts if count is not None), default=MOST_SAMPLES)
     given = any(instance.get(key) for instance in instances for key in _GIVEN)

@@ -147,7 +147,7 @@ class Realtime:
                 plain = {key: value for key, value in event.items() if key != "event_id"}
                 self.conversation.link(canonical(plain))
             case _:
-                said = kind[:64] if isinstance(kind, str) else "of no type"
+                said = fields.shown(kind)
                 raise WireError(f"An event {said} is not known here, so it is not forwarded.")
         return Asked(frame)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from tollkeeper.domain import Call, Changes, Dialect, Provider, Reason
 from tollkeeper.errors import WireError
-from tollkeeper.wire import route
+from tollkeeper.wire import fields, route
 from tollkeeper.wire.dialect import Inbound
 from tollkeeper.wire.document import canonical, read
 from tollkeeper.wire.refusal import refusal, status_of
@@ -92,7 +92,7 @@ def call_in(provider: Provider, path: str, frame: bytes) -> tuple[Inbound, Call]
     body = read(frame).values()
     kind = body.get("type")
     if kind != "response.create":
-        said = kind[:64] if isinstance(kind, str) else "of no type"
+        said = fields.shown(kind)
         raise WireError(
             f"Over a WebSocket only response.create is metered; a frame {said} is not forwarded."
         )

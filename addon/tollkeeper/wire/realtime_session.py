@@ -196,7 +196,7 @@ class Conversation:
         """
         kind = item.get("type")
         if not isinstance(kind, str) or kind not in _ITEMS:
-            said = kind[:64] if isinstance(kind, str) else "of no type"
+            said = fields.shown(kind)
             raise WireError(f"An item {said} is not metered here; send messages and functions.")
         tally = bound.Tally(Dialect.OPENAI_REALTIME, self.model)
         shown = dict(item)
@@ -260,7 +260,7 @@ def check(values: Mapping[str, Any], known: frozenset[str], where: str) -> None:
     """
     for key in values:
         if key not in known:
-            raise WireError(f"{where}.{key[:64]} is not metered here; leave it out.")
+            raise WireError(f"{where}.{fields.shown(key)} is not metered here; leave it out.")
 
 
 def check_response(response: Mapping[str, Any]) -> None:

@@ -52,7 +52,7 @@ def model_in(heard: Mapping[str, Any]) -> str | None:
         return None
     for key in asked:
         if key not in _KNOWN:
-            raise WireError(f"transcription.{key[:64]} is not metered here; leave it out.")
+            raise WireError(f"transcription.{fields.shown(key)} is not metered here; leave it out.")
     model = fields.text(asked, "model")
     if model is None or not model.startswith(_OF_TURNS):
         raise WireError(
