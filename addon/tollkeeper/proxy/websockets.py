@@ -69,6 +69,7 @@ class WebSockets:
             known = message.content in socket.ours
             if known:
                 socket.ours.remove(message.content)
+                socket.leaving = socket.leaving and not message.from_client
             return known
         judge = self.asked if message.from_client else self.answered
         passes = await judge(flow, socket, message)
@@ -223,7 +224,7 @@ def check_readable(socket: Socket, message: websocket.WebSocketMessage) -> None:
     """
     if not message.is_text:
         raise WireError("Over a WebSocket only text frames are read.")
-    if socket.held:
+    if socket.held or socket.leaving:
         raise WireError("A person is asked about this call; wait for the answer to it.")
 
 
