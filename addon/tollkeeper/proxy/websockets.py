@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 SHOWN_MESSAGES = 20
 """Of a connection, for mitmproxy's views; it would keep all of them."""
 
+SHOWN_BYTES = 1024 * 1024
+"""Of these messages together, beside the newest: each may be as long as the body of a request."""
+
 
 class WebSockets:
     """Judges what clients send over WebSockets to providers, and meters what comes back."""
@@ -62,9 +65,9 @@ class WebSockets:
         """Whether a frame goes on."""
         assert flow.websocket is not None
         socket = self.sockets[flow]
+        forget(flow.websocket.messages)
         if socket.upgrade.caller.provider is None:
             return True
-        del flow.websocket.messages[:-SHOWN_MESSAGES]
         if message.injected:
             known = message.content in socket.ours
             if known:
@@ -214,6 +217,17 @@ def talk_on(upgrade: Passage, flow: http.HTTPFlow) -> Talk | None:
         assert upgrade.call is not None
         return Realtime(provider, path, upgrade.call.model or "")
     return Responses(provider, path)
+
+
+def forget(messages: list[websocket.WebSocketMessage]) -> None:
+    """Drop all but the newest messages."""
+    kept, size = 1, 0
+    for message in messages[-2 : -SHOWN_MESSAGES - 1 : -1]:
+        size += len(message.content)
+        if size > SHOWN_BYTES:
+            break
+        kept += 1
+    del messages[:-kept]
 
 
 def check_readable(socket: Socket, message: websocket.WebSocketMessage) -> None:
