@@ -566,7 +566,7 @@ def test_transcripts_are_reserved_ahead_and_settled_as_they_are_billed(
     seconds, tokens, written = 2 * 2, 2 * (2 + 3), 2 * 3
     by_hand = {
         "whisper-1": seconds * 100_000,
-        "gpt-4o-mini-transcribe": tokens * 1250 + (15 + 16) * 1250 + written * 5000,
+        "gpt-4o-mini-transcribe": (tokens + 15 + 16) * 1250 + written * 5000,
     }
     assert (heard["model"], heard["basis"]) == (model, "measured")
     assert heard["cost_nano_usd"] == by_hand[model] <= heard["worst_nano_usd"]

@@ -225,6 +225,16 @@ def test_request_whose_end_is_in_doubt_reaches_nobody(keyed: World, what: str, d
     assert ask(keyed, request()).status == 200
 
 
+def test_refusal_of_a_head_request_has_no_body_that_is_the_next_answer(keyed: World) -> None:
+    with Tunnel(keyed, keyed.proxies[-1]) as tunnel:
+        tunnel.send(request(b"", method="HEAD", path="/v1/nonsense", length=False) + request())
+
+        first, second = tunnel.head(), tunnel.hear()
+
+    assert first.startswith(b"HTTP/1.1 403")
+    assert second.status == 200
+
+
 def heard(tunnel: Tunnel) -> int | None:
     """The status of the answer, or None when the connection ended without one."""
     try:

@@ -139,6 +139,16 @@ class Tunnel:
         body = answer.read()
         return Said(answer.status, {k.lower(): v for k, v in answer.getheaders()}, body)
 
+    def head(self) -> bytes:
+        """Read one header block, and nothing behind it."""
+        seen = b""
+        while not seen.endswith(b"\r\n\r\n"):
+            one = self.socket.recv(1)
+            if not one:
+                raise ConnectionError(f"It ended after {seen!r}.")
+            seen += one
+        return seen
+
 
 def ask(world: World, data: bytes, host: str = "api.openai.com", **how: Any) -> Said:
     """One request on a connection of its own, through the world's newest proxy."""

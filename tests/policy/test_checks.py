@@ -39,7 +39,7 @@ def test_rule_that_can_never_match_is_a_warning(load_text: Load, call: str, expe
     [
         "{}", "{agent: atlas}", "{agent: 'at*'}", "{agent: {not: nobody}}", "{provider: openai}",
         "{agent: made-by-agent-create}", "{agent: 'ci-*'}", "{step: plan}", "{priority: [low, high]}",
-        "{operation: [chat, responses]}", "{model: o3}", "{input_tokens: {at_least: 5, at_most: 5}}",
+        "{operation: [chat, responses]}", "{operation: realtime}", "{model: o3}", "{input_tokens: {at_least: 5, at_most: 5}}",
     ],
 )  # fmt: skip
 def test_rule_that_can_match_is_no_warning(load_text: Load, call: str) -> None:

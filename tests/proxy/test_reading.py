@@ -300,6 +300,7 @@ def digest_of(url: str, method: str = "POST") -> str:
         ("https://a.example/v1/x", "https://a.example/v1/x?beta=true", False),
         ("https://a.example/v1/x?a=1&b=2", "https://a.example/v1/x?b=2&a=1", True),
         ("https://a.example/m:generateContent", "https://a.example/m:streamGenerateContent?alt=sse", True),
+        ("https://a.example/m:rawPredict", "https://a.example/m:streamRawPredict", True),
         ("https://a.example/model/m/converse", "https://a.example/model/m/converse-stream", True),
         ("https://a.example/model/m/converse", "https://a.example/model/n/converse-stream", False),
     ],

@@ -181,6 +181,14 @@ def test_error_that_names_its_usage_is_booked(house: House) -> None:
     assert row["cost_nano_usd"] == COST_NANO_USD
 
 
+def test_usage_without_what_was_read_does_not_make_that_free(house: House) -> None:
+    row = buffered(house, answered(ANSWER | {"usage": {"completion_tokens": 5}}))
+
+    assert row["basis"] == "estimated"
+    assert row["input_tokens"] >= 9
+    assert COST_NANO_USD <= row["cost_nano_usd"] <= row["worst_nano_usd"]
+
+
 def test_answer_without_usage_is_never_free(house: House) -> None:
     row = buffered(house, answered({k: v for k, v in ANSWER.items() if k != "usage"}))
 

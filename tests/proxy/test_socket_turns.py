@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from mitmproxy import ctx
+from mitmproxy import ctx, http, websocket
+from wsproto.frame_protocol import Opcode
 
 from proxy.house import House
 from proxy.test_websockets import (
@@ -20,6 +22,8 @@ from proxy.test_websockets import (
     waiting_socket,
 )
 from tollkeeper.domain import Code, Effect, Reason
+from tollkeeper.proxy.websockets import WebSockets
+from tollkeeper.wire.openai_realtime import Realtime
 
 USAGE = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
 ERROR = {"type": "error", "status": 500, "error": {"message": "no"}}
@@ -153,3 +157,41 @@ def test_connection_ends_with_its_next_frame_where_nothing_may_pass_any_more(
     assert socket.turn is not None  # what is under way is settled when the connection ends
     asyncio.run(made.websocket_end(flow))
     assert house.open_calls() == 0
+
+
+def test_nothing_overtakes_a_call_that_was_held_on_its_way_out(
+    house: House, open_to_sockets: Proxyserver
+) -> None:
+    rule = {"name": "ask", "call": {"operation": "realtime"}, "hold": {}}
+    house.govern_by({"websockets": True, "rules": [rule]})
+    made, flow, socket = waiting_socket(house)
+    provider = socket.upgrade.caller.provider
+    assert provider is not None
+    socket.talk = Realtime(provider, "/v1/realtime", "gpt-realtime")
+    said = {"type": "message", "content": [{"type": "input_text", "text": "and all that"}]}
+    more = {"type": "conversation.item.create", "item": said}
+
+    async def held_and_approved() -> bool:
+        assert not await passes(made, flow, {"type": "response.create"})
+        await house.waits()
+        house.verdict(house.approvals()[-1])
+        assert socket.holding is not None
+        await socket.holding
+        overtakes = await passes(made, flow, more)
+        ours = next(one.message for one in open_to_sockets.injected if one.message.from_client)
+        assert await passes(made, flow, json.loads(ours.content), ours.content)
+        assert await passes(made, flow, more)
+        return overtakes
+
+    assert not asyncio.run(held_and_approved())
+
+
+async def passes(
+    made: WebSockets, flow: http.HTTPFlow, event: object, injected: bytes = b""
+) -> bool:
+    content = injected or json.dumps(event).encode()
+    message = websocket.WebSocketMessage(Opcode.TEXT, True, content, injected=bool(injected))
+    assert flow.websocket is not None
+    flow.websocket.messages.append(message)
+    await made.websocket_message(flow)
+    return not message.dropped

@@ -21,7 +21,7 @@ from tollkeeper.proxy.closing import SHUT
 from tollkeeper.proxy.passage import Passage
 from tollkeeper.proxy.settling import NOT_SENT
 from tollkeeper.proxy.socket_turns import Socket
-from tollkeeper.proxy.websockets import SHOWN_MESSAGES, WebSockets
+from tollkeeper.proxy.websockets import SHOWN_BYTES, SHOWN_MESSAGES, WebSockets
 from tollkeeper.wire.openai_socket import Responses
 
 BODY = {"model": "gpt-4o-mini", "input": "hello", "max_output_tokens": 20, "stream": True}
@@ -150,14 +150,28 @@ class Proxyserver:
         self.injected.append(event)
 
 
-def test_few_messages_are_kept_for_the_views(house: House) -> None:
-    made, flow, _ = under_way(house)
+@pytest.mark.parametrize("governed", [True, False])
+def test_few_messages_are_kept_for_the_views(house: House, governed: bool) -> None:
+    made, flow, socket = under_way(house)
+    if not governed:
+        socket.upgrade.caller.provider = None
 
     for _ in range(3 * SHOWN_MESSAGES):
         frame(made, flow, DELTA)
 
     assert flow.websocket is not None
     assert len(flow.websocket.messages) == SHOWN_MESSAGES
+
+
+def test_long_messages_are_not_kept_for_the_views(house: House) -> None:
+    made, flow, _ = under_way(house)
+    long = {"type": "rate_limits.updated", "fill": "x" * (SHOWN_BYTES // 2)}
+
+    for _ in range(5):
+        frame(made, flow, long)
+
+    assert flow.websocket is not None
+    assert len(flow.websocket.messages) == 2
 
 
 ASKED = {"type": "response.create"} | BODY

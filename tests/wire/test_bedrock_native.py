@@ -100,6 +100,11 @@ def test_a_limit_is_put_in_under_the_makers_name(
         (JAMBA, CHAT | {"max_tokens": 5, "numResults": 3}, "max_tokens"),
         (
             NOVA,
+            TURN | {"inferenceConfig": {"maxTokens": 5}, "max_new_tokens": 9000},
+            "inferenceConfig.maxTokens",
+        ),
+        (
+            NOVA,
             TURN | {"inferenceConfig": {"maxTokens": 5, "max_tokens": 9000}},
             "inferenceConfig.maxTokens",
         ),
@@ -163,6 +168,25 @@ def test_an_image_that_is_embedded_needs_a_price_by_images() -> None:
 
     assert (call.most, call.tokens_unbounded) == (Usage(images=1), "the image that is embedded")
     assert fitting(BOOK.sheet("bedrock", model, NOW), call) is None
+
+
+def test_all_images_that_are_embedded_count_wherever_they_stand() -> None:
+    inputs = [
+        {"content": [{"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}]}
+    ]
+    model = "amazon.titan-embed-image-v1"
+
+    both = invoke(model, {"inputImage": "AAAA", "images": ["AAAA", "AAAA"]})
+    hidden = invoke("cohere.embed-v4:0", {"images": ["AAAA"], "inputs": inputs})
+
+    assert both.most == Usage(images=3)
+    assert (hidden.most, hidden.tokens_unbounded) == (None, "the image that is embedded")
+
+
+def test_of_two_numbers_of_images_the_larger_counts() -> None:
+    body = {"prompt": "a", "samples": 7, "imageGenerationConfig": {"numberOfImages": 1}}
+
+    assert invoke("stability.sd3-5-large-v1:0", body).most == Usage(images=7)
 
 
 CANVAS = "amazon.nova-canvas-v1:0"

@@ -243,3 +243,22 @@ def test_an_alias_stands_in_the_body_as_the_provider_names_models() -> None:
     )
 
     assert (json.loads(sent)["model"], path) == (f"models/{MODEL}", "/v1beta/cachedContents")
+
+
+def test_cache_of_a_file_is_billed_for_the_time_that_its_answer_says() -> None:
+    file = {"fileUri": "https://example.com/f", "mimeType": "video/mp4"}
+    call = create(contents=[{"role": "user", "parts": [{"fileData": file}]}])
+    told = {
+        "name": NAME,
+        "createTime": "2026-11-21T18:00:00Z",
+        "expireTime": "2026-11-21T19:00:00.5Z",
+        "usageMetadata": {"totalTokenCount": 40_000},
+    }
+
+    usage, kept = heard(call, told)
+    unknown, _ = heard(call, {key: value for key, value in told.items() if key != "createTime"})
+
+    assert call.most is None
+    assert usage == Usage(40_000, 0, kept_token_seconds=40_000 * 3601)
+    assert kept is not None
+    assert unknown is None

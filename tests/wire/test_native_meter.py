@@ -59,6 +59,20 @@ def test_a_header_that_is_no_count_is_not_read(said: str) -> None:
     assert whole({"outputs": []}, counts(said, said)).usage is None
 
 
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        ({"outputs": [{"text": "hi"}]}, counts(0, 0)),
+        ({"outputs": [{"text": "hi"}]}, {"x-amzn-bedrock-output-token-count": "5"}),
+        ({"generation": "hi", "generation_token_count": 2}, {}),
+    ],
+)
+def test_figures_without_what_was_read_are_none(
+    body: dict[str, Any], headers: dict[str, str]
+) -> None:
+    assert whole(body, headers).usage is None
+
+
 def test_caches_stand_beside_the_input_and_are_added_to_it() -> None:
     headers = counts(4, 2) | {
         "x-amzn-bedrock-cache-read-input-token-count": "100",

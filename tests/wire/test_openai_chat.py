@@ -44,6 +44,7 @@ def user(*parts: object) -> list[dict[str, object]]:
         ({"models": ["a", "b"]}, "models lets another model answer"),
         ({"preset": "cheap"}, "preset lets another model answer"),
         ({"model": "@preset/mine"}, "hides which model"),
+        ({"model": "openai/gpt-4o@Preset/mine"}, "hides which model"),
     ],
 )
 def test_what_is_missing_or_of_the_wrong_type_is_refused_in_one_sentence(
@@ -168,7 +169,15 @@ def test_tools_of_the_client_and_of_the_provider_are_told_apart(parse) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", ["gpt-4o-search-preview", "openai/gpt-4o:online", "groq/compound", "sonar-pro"]
+    "model",
+    [
+        "gpt-4o-search-preview",
+        "openai/gpt-4o:online",
+        "groq/compound",
+        "sonar-pro",
+        "Sonar-Pro",
+        "x/y:ONLINE",
+    ],
 )
 def test_models_that_search_on_their_own_are_known(parse, model) -> None:
     assert parse("chat", model=model).server_tools == ("web_search",)

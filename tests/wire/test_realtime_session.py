@@ -71,6 +71,9 @@ def test_shortest_format_that_may_hold_makes_audio_longest() -> None:
         ({"audio": {"input": {"transcription": {"delay": "low"}}}}, "delay"),
         ({"audio": {"input": {"format": {"type": "audio/opus"}}}}, "audio/pcm"),
         ({"audio": {"input": {"format": {"type": ["audio/pcm"]}}}}, "audio/pcm"),
+        ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 8000}}}}, "24000"),
+        ({"audio": None}, "session.audio is null"),
+        ({"audio": {"input": None}}, "session.audio.input is null"),
         ({"audio": {"input": {"turn_detection": {"type": "psychic"}}}}, "server_vad"),
         ({"audio": {"input": {"turn_detection": {}}}}, "server_vad"),
         ({"tools": [{"type": "mcp", "server_label": "x"}]}, "type function"),
@@ -136,6 +139,31 @@ def test_image_counts_by_what_any_image_may_cost_unless_it_tells_its_size() -> N
 def test_item_that_is_not_known_is_refused(item: dict[str, Any]) -> None:
     with pytest.raises(WireError):
         Conversation(MODEL).item(item, 48)
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        message(type="input_image", file_id="file-1"),
+        message(type="input_text", text="a", prompt_id="p"),
+        {"type": "function_call_output", "output": [{"type": "input_image", "image_url": "x"}]},
+        {"type": "function_call", "name": "f", "arguments": {"a": 1}},
+    ],
+)
+def test_part_of_an_item_that_nothing_measures_is_refused(item: dict[str, Any]) -> None:
+    with pytest.raises(WireError):
+        Conversation(MODEL).item(item, 48)
+
+
+def test_many_small_texts_take_neither_room_nor_time() -> None:
+    talk = Conversation(MODEL)
+    part = {"type": "input_text", "text": "x"}
+    empty = {"type": "input_text", "text": ""}
+
+    talk.item({"type": "message", "content": [part] * 300_000}, 48)
+    talk.item({"type": "message", "content": [empty] * 100_000}, 48)
+
+    assert len(talk.texts) == talk.characters == 64 * 1024
 
 
 def test_texts_are_kept_within_a_bound_and_the_newest_first_to_stay() -> None:

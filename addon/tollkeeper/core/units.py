@@ -70,12 +70,16 @@ def telling(sheet: PriceSheet | None, call: Call) -> PriceSheet | None:
 
 
 def is_measured(sheet: PriceSheet | None, usage: Usage) -> bool:
-    """Whether a usage says all that this sheet needs for a price."""
-    if sheet is None:
-        return usage.output_tokens is not None or bool(named_counts(usage))
-    if sheet.by_tokens:
-        return usage.output_tokens is not None
+    """Whether a usage says all that this sheet needs for a price.
+
+    An output alone does not: its input would cost nothing.
+    """
     counts = named_counts(usage)
+    if sheet is None:
+        return usage.output_tokens is not None or bool(counts)
+    if sheet.by_tokens:
+        given = usage.input_tokens is not None or bool(counts)
+        return given and usage.output_tokens is not None
     return all(_prices(rates, counts) for rates in sheet.rows())
 
 

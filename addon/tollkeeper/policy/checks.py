@@ -17,6 +17,9 @@ from tollkeeper.policy.problems import Steps, suggestion
 from tollkeeper.policy.sources import Checked
 from tollkeeper.policy.values import is_glob
 
+_OF_FRAMES: Final = frozenset({"realtime"})
+"""Operations of calls that are no requests, but frames on a WebSocket."""
+
 
 def check_sense(checked: Checked) -> None:
     """Everything of this module."""
@@ -234,7 +237,8 @@ def _known_names(checked: Checked) -> dict[str, frozenset[str]]:
 
 @cache
 def _operations() -> frozenset[str]:
-    return frozenset(fact.operation for api in facts.families() for fact in facts.endpoints(api))
+    told = {fact.operation for api in facts.families() for fact in facts.endpoints(api)}
+    return frozenset(told | _OF_FRAMES)
 
 
 def _names(checked: Checked, number: int, name: str, condition: Any, names: frozenset[str]) -> None:

@@ -132,6 +132,15 @@ def is_whole(event: _base.HttpEvent) -> bool:
 class BoundedServer(BoundedHttp1, _http1.Http1Server):
     """The side that clients talk to."""
 
+    def send(self, event: _base.HttpEvent) -> layer.CommandGenerator[None]:
+        """As both sides do, but no body of an answer to HEAD: clients would read it as the next answer.
+
+        Source: https://www.rfc-editor.org/rfc/rfc9110.html#name-head
+        """
+        asked = self.request.method.upper() if self.request is not None else ""
+        if asked != "HEAD" or not isinstance(event, _events.ResponseData):
+            yield from super().send(event)
+
 
 class BoundedClient(BoundedHttp1, _http1.Http1Client):
     """The side that talks to a provider."""

@@ -124,8 +124,8 @@ def likeness(request: http.Request) -> tuple[object, ...]:
     )
 
 
-STREAMED = ((":streamGenerateContent", ":generateContent"), ("/converse-stream", "/converse"),
-            ("/invoke-with-response-stream", "/invoke"))  # fmt: skip
+STREAMED = ((":streamGenerateContent", ":generateContent"), (":streamRawPredict", ":rawPredict"),
+            ("/converse-stream", "/converse"), ("/invoke-with-response-stream", "/invoke"))  # fmt: skip
 """Paths that ask for a stream, and for the same answer whole: clients fall back from one to the other."""
 
 

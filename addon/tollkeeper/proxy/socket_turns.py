@@ -44,6 +44,7 @@ class Socket:
         owes_error: Whether an answer has failed whose error has not come.
         doubted: Whether an error came that may have been this call's or that answer's.
         holding: What waits for a person.
+        leaving: Whether a call that was held is on its way to the provider, which nothing overtakes.
         opened: Whether a client's frame has been read, before which the dialect's opening goes.
         ours: Frames that we have sent and that are still to pass the hook.
         told: The refusal that was told last, where others like it are not told again.
@@ -59,6 +60,7 @@ class Socket:
     owes_error: bool = False
     doubted: bool = False
     holding: asyncio.Task[None] | None = None
+    leaving: bool = False
     opened: bool = False
     ours: list[bytes] = field(default_factory=list)
     told: str | None = None
@@ -184,6 +186,7 @@ class Turns:
         frame = await self.frame_of(flow, socket, turn, admission, sent)
         socket.holding = None
         if frame is not None:
+            socket.leaving = True
             self.send(flow, socket, frame, from_client=True)
 
     def held(self, flow: http.HTTPFlow, task: asyncio.Task[None]) -> None:

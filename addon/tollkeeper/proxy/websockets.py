@@ -35,6 +35,9 @@ log = logging.getLogger(__name__)
 SHOWN_MESSAGES = 20
 """Of a connection, for mitmproxy's views; it would keep all of them."""
 
+SHOWN_BYTES = 1024 * 1024
+"""Of these messages together, beside the newest: each may be as long as the body of a request."""
+
 
 class WebSockets:
     """Judges what clients send over WebSockets to providers, and meters what comes back."""
@@ -62,13 +65,14 @@ class WebSockets:
         """Whether a frame goes on."""
         assert flow.websocket is not None
         socket = self.sockets[flow]
+        forget(flow.websocket.messages)
         if socket.upgrade.caller.provider is None:
             return True
-        del flow.websocket.messages[:-SHOWN_MESSAGES]
         if message.injected:
             known = message.content in socket.ours
             if known:
                 socket.ours.remove(message.content)
+                socket.leaving = socket.leaving and not message.from_client
             return known
         judge = self.asked if message.from_client else self.answered
         passes = await judge(flow, socket, message)
@@ -215,6 +219,17 @@ def talk_on(upgrade: Passage, flow: http.HTTPFlow) -> Talk | None:
     return Responses(provider, path)
 
 
+def forget(messages: list[websocket.WebSocketMessage]) -> None:
+    """Drop all but the newest messages."""
+    kept, size = 1, 0
+    for message in messages[-2 : -SHOWN_MESSAGES - 1 : -1]:
+        size += len(message.content)
+        if size > SHOWN_BYTES:
+            break
+        kept += 1
+    del messages[:-kept]
+
+
 def check_readable(socket: Socket, message: websocket.WebSocketMessage) -> None:
     """Nothing, for a client's frame that may be looked into now.
 
@@ -223,7 +238,7 @@ def check_readable(socket: Socket, message: websocket.WebSocketMessage) -> None:
     """
     if not message.is_text:
         raise WireError("Over a WebSocket only text frames are read.")
-    if socket.held:
+    if socket.held or socket.leaving:
         raise WireError("A person is asked about this call; wait for the answer to it.")
 
 

@@ -157,6 +157,7 @@ def _nova(inbound: Inbound, endpoint: Endpoint, values: Mapping[str, Any]) -> Ca
     """Converse's body with the model's own parameters among the others."""
     call = bedrock.parse(inbound, endpoint)
     config = fields.mapping(values, "inferenceConfig")
+    _refuse_other_limits(values, frozenset(), "inferenceConfig.maxTokens")
     _refuse_other_limits(config, _OF_NOVA, "inferenceConfig.maxTokens")
     limits = [fields.count(config, key) for key in ("maxTokens", "max_new_tokens")]
     thinking = fields.mapping(config, "reasoningConfig").get("type", "disabled")
@@ -222,7 +223,8 @@ def _embed(inbound: Inbound, endpoint: Endpoint, model: str, values: Mapping[str
     image, images = values.get("inputImage"), fields.items(values, "images")
     if not (text or texts or inputs or image or images):
         raise WireError("inputText (or texts) is missing; what is to be embedded was expected.")
-    media = bool(image or images) or embeddings.has_media(inputs)
+    hidden = embeddings.has_media(inputs)
+    media = bool(image or images) or hidden
     read_as = [text, *texts, *inputs]
     return tasks.task(
         inbound,
@@ -233,7 +235,7 @@ def _embed(inbound: Inbound, endpoint: Endpoint, model: str, values: Mapping[str
         input_tokens=tasks.json_bound(read_as) + tasks.INPUT_ALLOWANCE * len(read_as),
         texts=tuple(one for one in read_as if isinstance(one, str)),
         features=frozenset({"vision"}) if media else frozenset(),
-        most=Usage(images=len(images) or 1) if image or images else None,
+        most=Usage(images=len(images) + bool(image)) if media and not hidden else None,
         unbounded="the image that is embedded" if media else None,
     )
 
@@ -241,7 +243,8 @@ def _embed(inbound: Inbound, endpoint: Endpoint, model: str, values: Mapping[str
 def _image(inbound: Inbound, endpoint: Endpoint, model: str, values: Mapping[str, Any]) -> Call:
     """Images, billed one by one."""
     config = fields.mapping(values, "imageGenerationConfig")
-    count = fields.count(config, "numberOfImages") or fields.count(values, "samples") or 1
+    counts = (fields.count(config, "numberOfImages"), fields.count(values, "samples"))
+    count = max(one or 1 for one in counts)
     texts = [text for text in _texts(values) if text]
     call = tasks.task(
         inbound,

@@ -188,13 +188,24 @@ class CacheReading:
             self._usage = self._longer(until_ns)
             tokens = self._call.kept.tokens if self._call.kept else tokens
         elif tokens is not None:
-            seconds = self._asked_seconds(_bound_tokens(self._call))
+            seconds = self._kept_seconds(value.get("createTime"), until_ns)
+            if seconds is None:
+                return
             heard = tokens if "audio_in" in self._call.features else 0  # which of them is not said
             self._usage = Usage(
                 tokens, 0, audio_input_tokens=heard, kept_token_seconds=tokens * seconds
             )
         if isinstance(name, str) and name and tokens is not None and until_ns is not None:
             self.made.keep(Kept(name, self._call.model or "", tokens, until_ns))
+
+    def _kept_seconds(self, created: object, until_ns: int | None) -> int | None:
+        """For how long it is kept: as was asked; where nothing bounded that, as the answer says."""
+        if self._call.most is not None:
+            return self._asked_seconds(_bound_tokens(self._call))
+        since_ns = _moment(created)
+        if since_ns is None or until_ns is None:
+            return None
+        return max(-(-(until_ns - since_ns) // NS_PER_SECOND), 0)
 
     def _asked_seconds(self, tokens: int) -> int:
         most = self._call.most.kept_token_seconds if self._call.most else 0

@@ -103,11 +103,14 @@ class NativeReading:
         self._said = _larger(part for part in parts if part is not None)
 
     def usage(self) -> Usage | None:
-        """The figures so far; what embeds, ranks or draws writes nothing."""
+        """The figures so far; what embeds, ranks or draws writes nothing.
+
+        What writes has read something: figures without it are not whole, and would cost too little.
+        """
         said = self._said
-        if said is not None and said.output_tokens is None and self._call.max_output_tokens == 0:
-            return replace(said, output_tokens=0)
-        return said
+        if said is None or self._call.max_output_tokens != 0:
+            return said if said is not None and said.input_tokens else None
+        return said if said.output_tokens is not None else replace(said, output_tokens=0)
 
 
 def _in_headers(headers: Mapping[str, str]) -> Usage | None:

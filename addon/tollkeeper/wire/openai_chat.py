@@ -104,7 +104,7 @@ def _refuse_fallbacks(body: Mapping[str, Any], model: str) -> None:
     for key in ("models", "preset", "fallbacks"):
         if body.get(key):
             raise WireError(f"{key} lets another model answer than `model` names; name one model.")
-    if model.startswith("@preset/") or "@preset/" in model:
+    if "@preset/" in model.lower():
         raise WireError("A preset as the model hides which model answers; name one model.")
 
 
@@ -148,7 +148,8 @@ def _served(body: Mapping[str, Any], model: str) -> list[str]:
     https://docs.x.ai/docs/guides/live-search (``search_parameters``)
     """
     served = []
-    searching = model.endswith(":online") or any(part in model for part in _SEARCHING)
+    name = model.lower()  # as prices are found by it
+    searching = name.endswith(":online") or any(part in name for part in _SEARCHING)
     if searching or body.get("web_search_options") is not None:
         served.append("web_search")
     if fields.mapping(body, "search_parameters").get("mode") not in (None, "off"):

@@ -39,6 +39,7 @@ _INPUT: Final = fields.words("format noise_reduction transcription turn_detectio
 _OUTPUT: Final = fields.words("format voice speed")
 _RESPONSE: Final = fields.words("""audio conversation input instructions max_output_tokens metadata
     output_modalities parallel_tool_calls reasoning tool_choice tools""")
+_PART: Final = fields.words("type text audio transcript image_url detail")
 _ITEMS: Final = fields.words("message function_call function_call_output")
 _BYTES_PER_MS: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 """16 bits at 24 kHz, 8 bits at 8 kHz.
@@ -46,6 +47,7 @@ _BYTES_PER_MS: Final = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 Source: https://developers.openai.com/api/reference/resources/realtime (``audio.input.format``)
 """
 
+_PCM_RATE: Final = 24_000
 _MS_OF_A_TOKEN: Final = 100
 
 
@@ -80,6 +82,9 @@ class Settings:
                 "session.model must be the model in the URL; connect again for another."
             )
         audio = fields.mapping(session, "audio")
+        for values, key, where in ((session, "audio", "audio"), (audio, "input", "audio.input")):
+            if key in values and values[key] is None:
+                raise WireError(f"session.{where} is null, which nobody defines; leave it out.")
         check(audio, frozenset({"input", "output"}), "session.audio")
         heard = fields.mapping(audio, "input")
         check(heard, _INPUT, "session.audio.input")
@@ -162,6 +167,7 @@ class Conversation:
         microseconds: Of that audio.
         features: ``audio_in`` and ``vision``, once there is any of it.
         texts: The newest of it, for rules and for the person who is asked.
+        characters: Of all these texts.
         chain: Over all of it, in order.
     """
 
@@ -170,6 +176,7 @@ class Conversation:
     microseconds: int = 0
     features: set[str] = field(default_factory=set)
     texts: deque[str] = field(default_factory=deque)
+    characters: int = 0
     chain: Any = field(default_factory=hashlib.sha256)
 
     def most_tokens(self) -> int:
@@ -206,7 +213,8 @@ class Conversation:
             ]
         else:
             tally.tool_call()
-            tally.text(item.get("output", item.get("arguments")))
+            for key in ("output", "arguments"):
+                tally.text(fields.text(item, key))
         plain = canonical(shown)
         self.tokens += bound.text_bound(plain) + tally.more_tokens + bound.TURN_ALLOWANCE
         self.features |= tally.features
@@ -218,6 +226,7 @@ class Conversation:
         self, part: Mapping[str, Any], tally: bound.Tally, bytes_per_ms: int
     ) -> dict[str, Any]:
         """A part without its media, which are counted by what they show."""
+        check(part, _PART, "content")
         shown = dict(part)
         audio, image = part.get("audio"), part.get("image_url")
         if audio is not None:
@@ -240,10 +249,13 @@ class Conversation:
         self.tokens += output_tokens + bound.TURN_ALLOWANCE
 
     def remember(self, text: str) -> None:
-        """Keep a text for rules and people, within a bound."""
+        """Keep a text for rules and people, within a bound; an empty one says nothing to them."""
+        if not text:
+            return
         self.texts.append(text)
-        while len(self.texts) > 1 and sum(map(len, self.texts)) > bound.PROMPT_BYTES:
-            self.texts.popleft()
+        self.characters += len(text)
+        while len(self.texts) > 1 and self.characters > bound.PROMPT_BYTES:
+            self.characters -= len(self.texts.popleft())
 
     def link(self, text: str) -> None:
         """One more part of what an approval is bound to."""
@@ -318,7 +330,10 @@ def bytes_per_ms(heard: Mapping[str, Any]) -> int:
     Raises:
         WireError: For a format that nobody knows.
     """
-    kind = fields.mapping(heard, "format").get("type", "audio/pcm")
+    said = fields.mapping(heard, "format")
+    kind = said.get("type", "audio/pcm")
+    if said.get("rate") not in (None, _PCM_RATE):
+        raise WireError(f"audio.input.format.rate must be {_PCM_RATE}, by which audio is measured.")
     if not isinstance(kind, str) or kind not in _BYTES_PER_MS:
         raise WireError("audio.input.format.type must be audio/pcm, audio/pcmu or audio/pcma.")
     return _BYTES_PER_MS[kind]
