@@ -51,9 +51,9 @@ def print_report(figures: Row) -> None:
 def _period(figures: Row) -> dict[str, str]:
     """From the first hour or day with calls to the last."""
     times = figures["times"]
-    if len(times) < 2:
-        return dict.fromkeys([figures["unit"]] if times else [], *times)
-    return {"from": times[0], "to": times[-1]}
+    if len(times) == 1:
+        return {figures["unit"]: times[0]}
+    return {"from": times[0], "to": times[-1]} if times else {}
 
 
 def _unsure(total: Row) -> dict[str, str]:
