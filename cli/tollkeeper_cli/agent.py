@@ -274,8 +274,9 @@ def show(name: Name, json_: Json = False) -> None:
         print_json({**facts, "limits": limits_to_plain(record.limits), "tokens": tokens})
         return
     print_facts({**facts, "children": None, "limits": limit_words(record.limits)}, json_=False)
-    for child, depth in below:
-        print(f"{'' if depth > 1 else 'child':<5}  {escape(indented(child, depth))}")
+    for number, (child, depth) in enumerate(below):
+        label = "" if number else "children"
+        print(f"{label:<{len('with children')}}  {escape(indented(child, depth))}")
     print()
     columns = [
         Column("id", "token"), Column("state", "state"), Column("run", "run"),

@@ -5,6 +5,7 @@ Exit codes: 0 yes or done; 1 no or failed, whatever the reason; 2 a command line
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any, Final
@@ -140,6 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             list(sys.argv[1:] if arguments is None else arguments),
             prog_name="tollkeeper", standalone_mode=False,
         )  # fmt: skip
+        sys.stdout.flush()
     except UsageException as e:
         return _wrong_usage(e)
     except TollkeeperError as e:
@@ -153,9 +155,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except OSError as e:
+        if isinstance(e, BrokenPipeError) and _nobody_reads():
+            return FAILED
         say(f"error: {escape(e.filename or 'The system')}: {escape(e.strerror or e)}.")
         return FAILED
     return code if isinstance(code, int) else 0
+
+
+def _nobody_reads() -> bool:
+    """Whether standard output is a pipe whose reader has gone, as ``head`` goes; it is dropped then.
+
+    Source: https://docs.python.org/3/library/signal.html#note-on-sigpipe
+    """
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return True
+    return False
 
 
 def _wrong_usage(error: Exception) -> int:

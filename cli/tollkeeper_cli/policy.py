@@ -78,7 +78,7 @@ def _contents(loaded: LoadedPolicy) -> dict[str, Any]:
     policy = loaded.policy
     return {
         "agents": len(policy.agents), "teams": len(policy.teams), "rules": len(policy.rules),
-        "mode": str(policy.mode),
+        "examples": loaded.examples, "mode": str(policy.mode),
     }  # fmt: skip
 
 
@@ -156,6 +156,8 @@ def try_(
     """
     if on is None:
         check(file, json_=json_)
+        if not json_:
+            print("Every example comes out as it says.")
         return
     from tollkeeper.policy.load import load
     from tollkeeper.policy.replay import what_if

@@ -19,7 +19,7 @@ from typing import Any, Final
 from tollkeeper.errors import TollkeeperError, UsageError
 from tollkeeper.home import Home
 from tollkeeper.proxy.addresses import Address
-from tollkeeper.proxy.processes import is_alive
+from tollkeeper.proxy.processes import is_alive, is_zombie
 
 DEFAULT_PORT: Final = 8080
 START_SECONDS: Final = 30.0
@@ -97,18 +97,19 @@ def running(home: Home) -> Running | None:
         here = owner.rsplit("/", 2)[0] == socket.gethostname()
         alive = here and is_alive(owner)
     else:
-        alive = _exists(found.pid)
+        alive = _runs(found.pid)
     return found if alive else None
 
 
-def _exists(pid: int) -> bool:
+def _runs(pid: int) -> bool:
+    """Whether the process is there, and not one that has ended and waits to be collected."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return True
+    return not is_zombie(pid)
 
 
 def environment_names(pid: int) -> frozenset[str] | None:
@@ -257,12 +258,3 @@ def stop(
             progress(still.closing)
         time.sleep(_LOOK_SECONDS)
     raise ProxyError(f"The proxy (pid {found.pid}) still runs {seconds:.0f} s after SIGTERM.")
-
-
-def _runs(pid: int) -> bool:
-    """Whether the process is there and no zombie that its starter has not collected yet."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
-    except OSError:
-        return not Path("/proc/self").exists() and _exists(pid)
-    return stat.rpartition(")")[2].split()[0] != "Z"

@@ -235,6 +235,8 @@ def logs(
     from tollkeeper_cli.log_format import readable
 
     before = at.log.stat() if at.log.exists() else None
+    if before is not None and not before.st_size and not follow:
+        say("The log is empty: the proxy had nothing to tell.")
     for line in process.last_lines(at.log, lines):
         print(readable(line), flush=follow)
     if follow:

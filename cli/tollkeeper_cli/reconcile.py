@@ -14,7 +14,7 @@ from tollkeeper.errors import StatementError
 from tollkeeper_cli import state
 from tollkeeper_cli.output import Column, escape, print_json, print_rows
 from tollkeeper_cli.state import Json
-from tollkeeper_cli.units import now_ns, parse_limit_usd, parse_moment_ns, usd
+from tollkeeper_cli.units import dollars, now_ns, parse_limit_usd, parse_moment_ns
 
 if TYPE_CHECKING:
     from tollkeeper.core.reconcile import Comparison, Difference, Tolerance
@@ -214,10 +214,10 @@ def _print(statement: Statement, compared: Comparison, tolerance: str, *, whole:
     print()
     sums = totals(compared)
     if compared.by_cost:
-        texts = {name: usd(amount) for name, amount in sums.items()}
+        texts = {name: dollars(amount) for name, amount in sums.items()}
         print(
-            f"ours ${texts['ours_nano_usd']}, theirs ${texts['theirs_nano_usd']},"
-            f" difference ${texts['difference_nano_usd']}"
+            f"ours {texts['ours_nano_usd']}, theirs {texts['theirs_nano_usd']},"
+            f" difference {texts['difference_nano_usd']}"
         )
     good = sum(row.agrees for row in compared.rows)
     print(f"{good} of {len(compared.rows)} rows agree.")

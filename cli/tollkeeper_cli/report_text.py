@@ -28,7 +28,7 @@ def print_report(figures: Row) -> None:
         say("No calls in this time.")
     else:
         facts = {
-            "from": times[0] if times else None, "to": times[-1] if times else None,
+            **_period(figures),
             "spent": dollars(total["cost_nano_usd"]), **_unsure(total),
             "calls": f"{total['sent']} sent, {refused} refused, {held} held",
             "tokens": f"{total['input_tokens']} in, {total['output_tokens']} out",
@@ -46,6 +46,14 @@ def print_report(figures: Row) -> None:
     _counts("held calls", figures["holds"], "became", "holds")
     _latency(figures["latencies"])
     _budgets(figures)
+
+
+def _period(figures: Row) -> dict[str, str]:
+    """From the first hour or day with calls to the last."""
+    times = figures["times"]
+    if len(times) == 1:
+        return {figures["unit"]: times[0]}
+    return {"from": times[0], "to": times[-1]} if times else {}
 
 
 def _unsure(total: Row) -> dict[str, str]:

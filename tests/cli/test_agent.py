@@ -177,7 +177,9 @@ def test_show_tells_the_lineage_above_and_the_descendants_below(cli: Cli, books:
     assert bee["ancestors"] == ["scout", "atlas"]
     assert (atlas["children"], atlas["descendants"]) == (["scout"], ["scout", "bee"])
     assert (atlas["spent_usd"], atlas["with_children_usd"]) == ("0.00", "0.00325")
-    assert "└ scout" in cli("agent", "show", "atlas").out
+    lines = cli("agent", "show", "atlas").lines
+    assert "children       └ scout" in lines
+    assert "                 └ bee" in lines
 
 
 def test_parent_that_only_the_policy_names_is_made_without_a_token(cli: Cli, made: Home) -> None:

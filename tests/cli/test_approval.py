@@ -131,7 +131,9 @@ def test_several_are_answered_at_once_and_a_wrong_one_does_not_stop_the_rest(
 
     assert done.code == 1
     assert [line.split()[0] for line in done.lines] == [first, second]
-    assert done.err == "error: There is no approval 'nonsense'.\n"
+    assert done.err == (
+        "error: There is no approval 'nonsense': see `tollkeeper approval list --all`.\n"
+    )
 
 
 def test_an_ambiguous_beginning_answers_nothing_and_names_the_choices(

@@ -138,3 +138,17 @@ def test_errors_are_escaped(cli: Cli, made: Home) -> None:
 
     assert done.code == 1
     assert "\x1b" not in done.err
+
+
+@pytest.mark.parametrize("arguments", ["policy schema", "--help"])
+def test_reader_that_goes_away_is_no_error_to_tell(arguments: str) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-m", "tollkeeper_cli", *arguments.split()],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as command:  # fmt: skip
+        assert command.stdout is not None
+        assert command.stderr is not None
+        command.stdout.close()
+
+        assert command.stderr.read() == b""
+        assert command.wait(timeout=90) == 1

@@ -17,7 +17,15 @@ def test_check_says_that_a_policy_loads_and_what_is_in_it(cli: Cli, made: Home) 
     done = cli("policy", "check")
 
     assert (done.code, done.err) == (0, "")
-    assert done.out == f"{made.policy} loads: 2 agents, 1 team, 1 rule; mode enforce.\n"
+    assert done.out == f"{made.policy} loads: 2 agents, 1 team, 1 rule, 1 example; mode enforce.\n"
+
+
+def test_test_says_that_every_example_comes_out(cli: Cli, made: Home) -> None:
+    done = cli("policy", "test")
+
+    assert (done.code, done.err) == (0, "")
+    assert done.lines[-1] == "Every example comes out as it says."
+    assert cli("policy", "test", "--json").data["examples"] == 1
 
 
 def test_check_says_everything_that_is_wrong_with_its_place(cli: Cli, tmp_path: Path) -> None:

@@ -118,6 +118,15 @@ def test_no_log_yet_is_said(cli: Cli, made: Home) -> None:
     assert cli("logs").err == "No log yet: the proxy has not run.\n"
 
 
+def test_empty_log_is_said(cli: Cli, made: Home) -> None:
+    made.log.touch()
+
+    done = cli("logs")
+
+    assert (done.code, done.out) == (0, "")
+    assert done.err == "The log is empty: the proxy had nothing to tell.\n"
+
+
 def test_listeners_and_operator_port_are_shown_while_it_runs(
     cli: Cli, made: Home, shell: Shell
 ) -> None:

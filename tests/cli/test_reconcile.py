@@ -49,6 +49,7 @@ def test_a_call_past_the_proxy_is_found(cli: Cli, books: Books, file: Path) -> N
 
     assert done.code == 1
     assert "0 of 2 rows agree." in done.lines
+    assert "ours $0.00325, theirs $1.50, difference -$1.49675" in done.lines
     assert "  calls not through us: " in done.out
     assert [(row["model"], row["difference_usd"], row["cause"]) for row in data["rows"]] == [
         ("o3", "-1.00", "calls not through us"), ("gpt-4o", "-0.49675", "calls not through us"),

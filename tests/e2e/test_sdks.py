@@ -114,6 +114,22 @@ def test_sdk_raises_its_own_exception_with_our_sentence_and_does_not_retry(
     assert world.lab.calls() == []
 
 
+@pytest.mark.parametrize(("model", "code"), PROGRAMS)
+def test_provider_that_cannot_be_reached_is_named_in_the_sdks_own_exception(
+    world: World, model: str, code: str
+) -> None:
+    nowhere = {"connect_to": "127.0.0.1:1"}
+    world.policy({"providers": dict.fromkeys(("openai", "anthropic", "google"), nowhere)})
+    world.agent()
+
+    done = world.python(program(model, code), world.proxy())
+
+    own = {"gpt": "openai", "cla": "anthropic", "gem": "google"}[model[:3]]
+    assert done.stdout.startswith(f"RAISED {own}"), done.stdout + done.stderr
+    assert "The provider did not answer" in done.stdout
+    assert world.books()["open"] == world.books()["spent"] == 0
+
+
 def test_unknown_token_is_told_inside_the_tunnel_in_the_sdks_own_exception(world: World) -> None:
     world.agent()
     world.tokens["atlas"] = "tk_wrong"

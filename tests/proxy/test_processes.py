@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 
-from tollkeeper.proxy.processes import is_alive, owner_name, started
+from tollkeeper.proxy.processes import is_alive, is_zombie, owner_name, started
 
 
 def test_this_process_is_alive_under_its_own_name() -> None:
@@ -24,6 +24,18 @@ def test_ended_process_is_not_alive() -> None:
         assert is_alive(owner)
 
     assert not is_alive(owner)
+
+
+def test_killed_process_that_nobody_has_collected_is_not_alive() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        owner = f"{socket.gethostname()}/{child.pid}/{started(child.pid)}"
+        assert not is_zombie(child.pid)
+
+        child.kill()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)  # it has ended and stays
+
+        assert is_zombie(child.pid)
+        assert not is_alive(owner)
 
 
 def test_reused_pid_is_another_process() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tollkeeper.domain import NS_PER_SECOND, Code, Dialect, Effect, Reason
 from tollkeeper.wire import refusal as refusals
 from tollkeeper.wire.event_stream import EventStreamSplitter, payload_of
-from tollkeeper.wire.refusal import Refusal, error_event, refusal, status_of
+from tollkeeper.wire.refusal import Refusal, error_event, refusal, status_of, unanswered
 from tollkeeper.wire.sse import Form
 
 AMAZONS = (Dialect.BEDROCK_CONVERSE, Dialect.BEDROCK_INVOKE, Dialect.BEDROCK_NATIVE)
@@ -243,3 +243,22 @@ def test_text_becomes_an_error_that_geminis_sdk_raises() -> None:
         "message": "The provider did not answer.",
         "status": "UNAVAILABLE",
     }
+
+
+@pytest.mark.parametrize("dialect", [*Dialect, None])
+def test_provider_without_an_answer_is_told_of_in_its_own_shape(dialect: Dialect | None) -> None:
+    answer = unanswered(dialect, "api.example could not be resolved.", "call-1")
+
+    assert answer.status == 502
+    assert "x-should-retry" not in dict(answer.headers)
+    said = json.loads(answer.body)
+    text = "The provider did not answer: api.example could not be resolved."
+    error = said["error"] if isinstance(said.get("error"), dict) else {"message": said.get("error")}
+    assert text in (error.get("message"), said.get("message"))
+    assert "provider_unreachable" in answer.body.decode().lower()
+
+
+def test_what_is_said_of_a_provider_without_an_answer_is_bounded() -> None:
+    answer = unanswered(Dialect.OPENAI_CHAT, "x" * 100_000, "call-1")
+
+    assert len(answer.body) < 3000

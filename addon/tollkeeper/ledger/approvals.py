@@ -89,7 +89,9 @@ class Approvals(Journal):
             (len(prefix), prefix),
         )
         if not prefix or not rows:
-            raise ApprovalError(f"There is no approval {prefix!r}.")
+            raise ApprovalError(
+                f"There is no approval {prefix!r}: see `tollkeeper approval list --all`."
+            )
         if len(rows) > 1 and rows[0][0] != prefix:
             names = ", ".join(row[0] for row in rows)
             raise ApprovalError(f"{prefix!r} is the beginning of several approvals: {names}.")

@@ -36,10 +36,15 @@ _PASSES: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicy:
-    """A policy that may be put in force, and what is probably not meant in it."""
+    """A policy that may be put in force, and what is probably not meant in it.
+
+    Attributes:
+        examples: How many it has; where they were tried, all came out as they say.
+    """
 
     policy: Policy
     warnings: list[Problem] = field(default_factory=list)
+    examples: int = 0
 
 
 def load(path: Path, *, try_examples: bool = True) -> LoadedPolicy:
@@ -81,7 +86,7 @@ def load(path: Path, *, try_examples: bool = True) -> LoadedPolicy:
             report.error(root.where("examples", number), message)
         if report:
             raise PolicyError(report.problems(warnings=False))
-    return LoadedPolicy(policy, report.problems(warnings=True))
+    return LoadedPolicy(policy, report.problems(warnings=True), len(entry.examples))
 
 
 def _sources(path: Path) -> list[tuple[Path, bytes]]:

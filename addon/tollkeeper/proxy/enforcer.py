@@ -20,9 +20,9 @@ from tollkeeper.proxy.fail_closed import books_closed, fail_closed
 from tollkeeper.proxy.forwarding import Forwarding
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
 from tollkeeper.proxy.keeping import Keeping
-from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES
+from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES, UNANSWERED
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing
-from tollkeeper.proxy.passage import Passage, dialect_of, fault_response
+from tollkeeper.proxy.passage import Passage, dialect_of, fault_response, unanswered_response
 from tollkeeper.proxy.reading import (
     bound,
     headers_of,
@@ -253,6 +253,8 @@ class Enforcer:
     async def error(self, flow: http.HTTPFlow) -> None:
         """The flow broke off: book what may have been billed."""
         passage = self.passages.get(flow)
+        if passage is not None and passage.caller.provider and flow.error and not flow.response:
+            UNANSWERED[flow] = unanswered_response(flow, passage, flow.error.msg)
         if passage is None or passage.admission is None or passage.settled:
             return
         if passage.admission.effect is Effect.ALLOW:

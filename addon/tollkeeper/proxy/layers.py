@@ -1,11 +1,11 @@
 """Our subclasses of mitmproxy's HTTP layers: what no hook can do.
 
-Eight things: a refusal given at the headers is sent without the body being kept, and so is one for a
+Nine things: a refusal given at the headers is sent without the body being kept, and so is one for a
 body that grows over the limit; an answer that is buffered has a bound too; credentials are put in
 below the flow, so that no view, dump or export of a flow ever holds a real key; a token that the proxy
 hands out is put in there too; a client that goes away wakes whoever waits on its flow, on HTTP/2 resets
-too; a client that is kept waiting beyond its patience is sent heartbeats; and a stream that outgrows
-its reservation ends on both sides.
+too; a client that is kept waiting beyond its patience is sent heartbeats; a stream that outgrows its
+reservation ends on both sides; and a provider that gives no answer is told of in its own words.
 
 Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
 ``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
@@ -45,7 +45,6 @@ STREAMS: WeakValueDictionary[str, GovernedStream] = WeakValueDictionary()
 """The stream of every governed flow by the flow's id, for whoever wants to know that its client is
 gone. A stream holds its flow, so that a key could never go first."""
 
-
 HEARTBEAT = b"\n\n"
 """An event stream's empty event, which its readers skip. Comments (``: …``) break some parsers.
 
@@ -54,6 +53,9 @@ Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#event-str
 
 UNSEEN_BODIES: WeakKeyDictionary[http.HTTPFlow, bytes] = WeakKeyDictionary()
 """What is sent in the place of the body that the flow's own answer shows."""
+
+UNANSWERED: WeakKeyDictionary[http.HTTPFlow, http.Response] = WeakKeyDictionary()
+"""What the client is told instead of mitmproxy's page when the provider gives no answer."""
 
 
 def under_way() -> int:
@@ -284,18 +286,26 @@ class GovernedStream(mitm_http.HttpStream):
     def handle_protocol_error(
         self, event: mitm_http.RequestProtocolError | mitm_http.ResponseProtocolError
     ) -> layer.CommandGenerator[None]:
-        """As mitmproxy's; a client whose stream began before the provider failed is told in an event."""
+        """As mitmproxy's, but that a provider gave no answer is told in its own words."""
         unanswered = self.server_state == self.state_wait_for_response_headers
         for command in super().handle_protocol_error(event):
-            told = isinstance(command, mitm_http.SendHttp) and command.event is event
-            if told and self.opened and unanswered:
-                made = http.Response.make(502, f"The provider did not answer: {event.message}")
-                last = mitm_http.ResponseData(self.stream_id, self.in_events(made))
-                yield mitm_http.SendHttp(last, self.context.client)
-                end = mitm_http.ResponseEndOfMessage(self.stream_id)
-                yield mitm_http.SendHttp(end, self.context.client)
+            sent = command.event if isinstance(command, mitm_http.SendHttp) else None
+            answer = UNANSWERED.pop(self.flow, None) if sent is event and unanswered else None
+            if answer and (self.opened or event.code.http_status_code() == answer.status_code):
+                yield from self.send_unanswered(answer)
             else:
                 yield command
+
+    def send_unanswered(self, answer: http.Response) -> layer.CommandGenerator[None]:
+        """Send what stands for the answer that the provider did not give, if need be in an event."""
+        body = self.in_events(answer) if self.opened else answer.data.content or b""
+        whole = (
+            mitm_http.ResponseHeaders(self.stream_id, answer),
+            mitm_http.ResponseData(self.stream_id, body),
+            mitm_http.ResponseEndOfMessage(self.stream_id),
+        )
+        for part in whole[1 if self.opened else 0 :]:
+            yield mitm_http.SendHttp(part, self.context.client)
 
     def send_refusal(self) -> layer.CommandGenerator[None]:
         """As mitmproxy sends an answer that an addon made."""

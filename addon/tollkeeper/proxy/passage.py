@@ -16,7 +16,7 @@ from tollkeeper.proxy.settling import by_payer
 from tollkeeper.proxy.station import Caller
 from tollkeeper.wire import route
 from tollkeeper.wire.dialect import Endpoint, Inbound
-from tollkeeper.wire.refusal import refusal, status_of
+from tollkeeper.wire.refusal import refusal, status_of, unanswered
 
 
 @dataclass(slots=True)
@@ -100,3 +100,14 @@ def dialect_of(flow: http.HTTPFlow, passage: Passage) -> Dialect | None:
     if provider is None:
         return None
     return route.dialect_at(provider, flow.request.method, flow.request.path.partition("?")[0])
+
+
+def unanswered_response(flow: http.HTTPFlow, passage: Passage, why: str) -> http.Response:
+    """That the provider did not answer, in its own words; an HTTP/1 connection ends, as at mitmproxy."""
+    call_id = passage.admission.id if passage.admission else flow.id
+    why = why.removeprefix("Connection killed: ")
+    made = unanswered(dialect_of(flow, passage), why, call_id)
+    response = http.Response.make(made.status, made.body, dict(made.headers))
+    if not flow.request.is_http2:
+        response.headers["connection"] = "close"
+    return response

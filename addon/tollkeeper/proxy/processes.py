@@ -17,11 +17,25 @@ def started(pid: int) -> str:
 
     Source: proc_pid_stat(5), field 22.
     """
+    fields = _fields(pid)
+    return fields[19] if fields else "0"
+
+
+def is_zombie(pid: int) -> bool:
+    """Whether a process has ended and only its starter has not collected it yet.
+
+    Some containers have nobody who ever does. Source: proc_pid_stat(5), field 3.
+    """
+    return _fields(pid)[:1] == ["Z"]
+
+
+def _fields(pid: int) -> list[str]:
+    """What the kernel says of a process, from the third field on; nothing where it says nothing."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
     except OSError:
-        return "0"
-    return stat.rpartition(")")[2].split()[19]
+        return []
+    return stat.rpartition(")")[2].split()
 
 
 def is_alive(owner: str) -> bool:
@@ -40,4 +54,4 @@ def is_alive(owner: str) -> bool:
         return False
     except PermissionError:
         return True
-    return started(int(pid)) == start
+    return started(int(pid)) == start and not is_zombie(int(pid))

@@ -23,6 +23,8 @@ MAX_RETRY_AFTER_SECONDS: Final = 60
 MOST_SAID_BYTES: Final = 2000
 """Of an error that is no JSON object, a gateway's page for example."""
 
+UNANSWERED_CODE: Final = "provider_unreachable"
+
 _STATUS: Final[Mapping[Code, int]] = MappingProxyType(
     {
         Code.UNKNOWN_AGENT: 401,
@@ -60,6 +62,7 @@ _OPENAI_TYPES: Final[Mapping[int, str]] = MappingProxyType(
         402: "invalid_request_error",
         403: "invalid_request_error",
         429: "rate_limit_error",
+        502: "server_error",
         503: "server_error",
     }
 )
@@ -78,6 +81,7 @@ _GOOGLE_STATUSES: Final[Mapping[int, str]] = MappingProxyType(
         404: "NOT_FOUND",
         422: "INVALID_ARGUMENT",
         429: "RESOURCE_EXHAUSTED",
+        502: "UNAVAILABLE",
         503: "UNAVAILABLE",
     }
 )
@@ -147,8 +151,20 @@ def refusal(
         default = "InternalServerException" if status >= 500 else "ValidationException"
         headers.append(("x-amzn-errortype", _AMAZON_TYPES.get(status, default)))
         headers.append(("x-amzn-requestid", call_id))
-    body = _body(dialect, reason, call_id, status)
+    body = _body(dialect, str(reason.code), reason.message, call_id, status)
     return Refusal(status, headers, _json(body))
+
+
+def unanswered(dialect: Dialect | None, why: str, call_id: str) -> Refusal:
+    """The answer to a call whose provider gave none; unlike a refusal it may be tried again.
+
+    Args:
+        why: In the words of whoever tried; it reaches the client.
+    """
+    text = f"The provider did not answer: {why[:MOST_SAID_BYTES]}"
+    body = _body(dialect, UNANSWERED_CODE, text, call_id, 502)
+    headers = [("content-type", "application/json"), ("x-tollkeeper-id", call_id)]
+    return Refusal(502, headers, _json(body))
 
 
 def error_event(dialect: Dialect | None, body: bytes, form: Form = Form.EVENTS) -> bytes:
@@ -260,28 +276,29 @@ def usd(nano_usd: int) -> str:
     return f"{sign}{whole}.{rest:09d}".rstrip("0").rstrip(".")
 
 
-def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) -> dict[str, Any]:
-    code = str(reason.code)
+def _body(
+    dialect: Dialect | None, code: str, said: str, call_id: str, status: int
+) -> dict[str, Any]:
     match dialect:
         case Dialect.COHERE:
-            return {"id": call_id, "message": reason.message, "code": code}
+            return {"id": call_id, "message": said, "code": code}
         case Dialect.OLLAMA:
-            return {"error": reason.message, "code": code}
+            return {"error": said, "code": code}
         case None:
-            return {"error": {"code": code, "message": reason.message, "id": call_id}}
+            return {"error": {"code": code, "message": said, "id": call_id}}
         case Dialect.ANTHROPIC:
             default = "api_error" if status >= 500 else "invalid_request_error"
             kind = _ANTHROPIC_TYPES.get(status, default)
             return {
                 "type": "error",
-                "error": {"type": kind, "message": reason.message, "code": code},
+                "error": {"type": kind, "message": said, "code": code},
                 "request_id": call_id,
             }
         case Dialect.GEMINI | Dialect.CODE_ASSIST:
             return {
                 "error": {
                     "code": status,
-                    "message": reason.message,
+                    "message": said,
                     "status": _GOOGLE_STATUSES.get(status, "FAILED_PRECONDITION"),
                     "details": [
                         {
@@ -294,11 +311,11 @@ def _body(dialect: Dialect | None, reason: Reason, call_id: str, status: int) ->
                 }
             }
         case _ if dialect in AMAZONS:
-            return {"message": reason.message, "code": code}
+            return {"message": said, "code": code}
         case _:
             return {
                 "error": {
-                    "message": reason.message,
+                    "message": said,
                     "type": _OPENAI_TYPES.get(status, "invalid_request_error"),
                     "param": None,
                     "code": code,
