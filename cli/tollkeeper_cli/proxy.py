@@ -79,7 +79,9 @@ def up(
     at = state.made_home()
     _demand_none(at)
     addresses = _addresses(host, port, listen or [])
+    beside = Address.parse(operator) if operator else None
     grace_seconds = parse_duration_ns(grace) / NS_PER_SECOND
+    _demand_free(addresses)
     if detach:
         more = ["--grace", grace, "--log-format", log_format]
         more += ["--operator", operator] if operator else []
@@ -103,10 +105,18 @@ def up(
 
     code = serve(
         at, listen=addresses, policy=policy, web=_web_port() if web else None,
-        operator=Address.parse(operator) if operator else None,
+        operator=beside,
         grace_seconds=grace_seconds, announce=announce,
     )  # fmt: skip
     raise typer.Exit(code)
+
+
+def _demand_free(addresses: Sequence[Address]) -> None:
+    for one in addresses:
+        if one.port and process.reachable(one.host, one.port):
+            raise TollkeeperError(
+                f"{one} is in use by another program: take another port with --port (0: a free one)."
+            )
 
 
 def _demand_none(at: Home) -> None:

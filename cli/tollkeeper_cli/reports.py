@@ -43,6 +43,7 @@ class RunSummary:
     """What one run came to; ``notional_nano_usd`` is what plans paid and is in no other sum."""
 
     calls: int
+    not_sent: int
     cost_nano_usd: int
     notional_nano_usd: int
     unknown_costs: int
@@ -211,10 +212,11 @@ def calls_of_run(ledger: Ledger, run: str, limit: int = 1000) -> list[dict[str, 
 
 
 def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
-    """Calls that reached a provider, their cost, refusals by code, holds."""
+    """Calls that went out, those that reached nobody, their cost, refusals by code, holds."""
     row = _one(
         ledger,
-        "SELECT sum(state IN ('settled', 'forwarded')) AS calls,"
+        "SELECT sum(state IN ('settled', 'forwarded') AND coalesce(outcome, '') != 'not_sent')"
+        " AS calls, sum(state = 'settled' AND outcome = 'not_sent') AS not_sent,"
         " coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS cost,"
         " coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0) AS notional,"
         " (SELECT count(*) FROM approvals WHERE run = ?) AS holds,"
@@ -238,8 +240,9 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
         )
     }
     return RunSummary(
-        row["calls"] or 0, row["cost"], row["notional"], row["unknown"] or 0, refused, row["holds"]
-    )
+        row["calls"] or 0, row["not_sent"] or 0, row["cost"], row["notional"],
+        row["unknown"] or 0, refused, row["holds"],
+    )  # fmt: skip
 
 
 def calls_by_agent(ledger: Ledger, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:

@@ -315,13 +315,15 @@ def _wait(command: list[str], environment: dict[str, str], folder: Path, place: 
 
 
 def summary(ledger: Ledger, run: str) -> str:
-    """Calls, cost, refusals, holds."""
+    """Calls, cost, what reached nobody, refusals, holds."""
     made = reports.summary_of_run(ledger, run)
     parts = [f"{made.calls} call{'' if made.calls == 1 else 's'}", dollars(made.cost_nano_usd)]
     if made.notional_nano_usd:
         parts.append(f"notional {dollars(made.notional_nano_usd)} paid by a plan")
     if made.unknown_costs:
         parts.append(f"{made.unknown_costs} of unknown cost")
+    if made.not_sent:
+        parts.append(f"{made.not_sent} that reached no provider")
     if made.refused:
         codes = ", ".join(f"{count} {escape(code)}" for code, count in made.refused.items())
         parts.append(f"{sum(made.refused.values())} refused ({codes})")

@@ -63,14 +63,6 @@ def test_a_policy_that_does_not_load_is_told_where_it_is_started(made: Home, she
         assert "policy.yaml:2:1: unknown key 'agnets'" in done.err
 
 
-def test_a_taken_port_is_told(made: Home, shell: Shell) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other:
-        done = shell.run("up", "--detach", "--port", str(other.getsockname()[1]))
-
-    assert done.code == 1
-    assert "in use" in done.err
-
-
 def test_what_a_killed_proxy_left_is_not_believed(cli: Cli, made: Home) -> None:
     made.process.write_text(
         json.dumps({"pid": 2**22 + 1, "port": 8080, "host": "127.0.0.1", "started_ns": 0})
@@ -116,6 +108,19 @@ def test_logs_follow_new_lines_over_a_rotation(made: Home, shell: Shell) -> None
 
 def test_no_log_yet_is_said(cli: Cli, made: Home) -> None:
     assert cli("logs").err == "No log yet: the proxy has not run.\n"
+
+
+@pytest.mark.parametrize("more", [[], ["--detach"]])
+def test_port_of_another_program_is_told_with_the_way_out(
+    cli: Cli, made: Home, more: list[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        done = cli("up", "--port", str(port), *more)
+
+    assert done.code == 1
+    assert done.err.startswith(f"error: 127.0.0.1:{port} is in use by another program")
+    assert "--port" in done.err
 
 
 def test_empty_log_is_said(cli: Cli, made: Home) -> None:

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tollkeeper.domain import KeySource, Limits, Mode, Policy, Provider
 from tollkeeper.home import Home
@@ -225,6 +226,17 @@ def test_what_was_refused_before_it_was_read_is_in_the_summary(ready: Shell, cli
 
     assert [line.partition(" ")[0] for line in paused.lines] == ["403", "403"]
     assert "0 calls, $0.00, 2 refused (2 agent_paused) in run" in paused.err.splitlines()[-1]
+
+
+def test_calls_that_reach_no_provider_are_told_apart_in_the_summary(ready: Shell) -> None:
+    policy = yaml.safe_load(ready.home.policy.read_text())
+    policy["providers"]["openai"]["connect_to"] = "127.0.0.1:1"
+    ready.home.policy.write_text(yaml.safe_dump(policy))
+
+    done = ready.run("run", "--port", "0", "--", *python(CALL, "a", "b"))
+
+    assert [line.partition(" ")[0] for line in done.lines] == ["502", "502"]
+    assert "0 calls, $0.00, 2 that reached no provider in run" in done.err.splitlines()[-1]
 
 
 def test_an_unknown_endpoint_is_in_the_summary_of_its_own_run_alone(ready: Shell) -> None:

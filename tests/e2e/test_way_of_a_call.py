@@ -177,7 +177,7 @@ def test_unknown_endpoint_and_unreadable_body_are_refused_with_a_record(world: W
     assert world.lab.calls() == []
 
 
-def test_websocket_upgrade_is_answered_with_426(world: World) -> None:
+def test_websocket_upgrade_is_answered_with_426_and_counted(world: World) -> None:
     world.agent()
     proxy = world.proxy()
     fields = [
@@ -191,6 +191,9 @@ def test_websocket_upgrade_is_answered_with_426(world: World) -> None:
     [answer] = world.calls(proxy, method="GET", path="/v1/responses", headers=fields, body=" ")
 
     assert answer["status"] == 426
+    proxy.stop()
+    [counted] = world.ledger().rows("SELECT data FROM audit WHERE kind = 'turned_away'")
+    assert json.loads(counted["data"]) == {"WebSocket": 1}
 
 
 def test_policy_edit_is_in_force_by_itself_and_a_broken_one_is_not(world: World) -> None:

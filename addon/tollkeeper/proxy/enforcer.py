@@ -85,6 +85,7 @@ class Enforcer:
             passage.websocket = self.station.policy_file.policy.websockets
             self.outgoing.plain_socket(flow)
             if not passage.websocket:
+                self.station.turned_away["WebSocket"] += 1
                 flow.response = answer(426, UPGRADE_REFUSED)
                 return
         reason = self.station.shut or caller.refused or objection(flow, caller, headers)

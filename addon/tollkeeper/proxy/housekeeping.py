@@ -100,7 +100,7 @@ class Housekeeping:
             log.warning("%d records were taken in from the spool", taken)
         found = await station.write(lambda: station.ledger.recover(is_alive, station.now_ns()))
         if found:
-            log.warning("%d calls of a proxy that died were booked", found)
+            log.warning("Calls of a proxy that died were booked: %d", found)
 
     async def lapse(self) -> None:
         """Lapse approvals whose time is over and wake who waits on them."""
