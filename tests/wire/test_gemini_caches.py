@@ -272,3 +272,9 @@ def test_time_without_a_price_is_no_time_that_is_free(model: str, missing: tuple
 
     assert sheet is not None
     assert sheet.missing(Usage(9, 0, kept_token_seconds=9 * 3600)) == missing
+
+
+def test_cache_of_the_path_is_the_cache_of_the_body() -> None:
+    assert extend(name=NAME, ttl="60s").stored_ids == (NAME,)
+    with pytest.raises(WireError, match="name it in the path"):
+        extend(name="cachedContents/of-another", ttl="60s")
