@@ -20,7 +20,8 @@ STRETCH_MICROSECONDS = 60_000_000
 """Long enough to ask the ledger rarely, short enough that little is reserved."""
 
 MOST_STRETCHES = 4
-"""That are not settled: a provider writes a turn down in seconds."""
+"""That are not settled: a provider writes a turn down in seconds. What it does not, because the client
+has deleted it, is booked whole when the next one begins."""
 
 _AGAIN_NS = NS_PER_SECOND
 """Audio comes fifty times a second; the ledger is asked again after so long."""
@@ -90,8 +91,7 @@ class Hearing:
         if ears.reason is not None and now_ns - ears.asked_ns < _AGAIN_NS:
             return ears.reason
         if len(ears.stretches) >= MOST_STRETCHES:
-            message = "Too much audio waits to be written down; wait for its transcripts."
-            return Reason(Effect.DENY, Code.RATE_LIMITED, "transcription", message)
+            await self.settle(ears.stretches.pop(0))
         most = sound.microseconds + STRETCH_MICROSECONDS
         inbound, call = sound.written_down(ears.buffered + most)
         upgrade = socket.upgrade
