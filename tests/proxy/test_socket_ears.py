@@ -102,6 +102,19 @@ def test_what_is_not_known_when_the_connection_ends_is_booked_whole(
     assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
 
 
+@pytest.mark.parametrize(("committing", "basis"), [(1, "reserved"), (0, "measured")])
+def test_audio_that_was_committed_at_the_very_end_is_not_free(
+    house: House, ears: Ears, heard: tuple[Hearing, Covers], committing: int, basis: str
+) -> None:
+    hearing, covers = heard
+    covers(2_000_000)
+    ears.committing = committing
+
+    asyncio.run(hearing.close(ears))
+
+    assert stretches(house)[0]["basis"] == basis
+
+
 def test_fault_books_whole_what_has_left(
     house: House, ears: Ears, heard: tuple[Hearing, Covers]
 ) -> None:
