@@ -573,6 +573,30 @@ def test_transcripts_are_reserved_ahead_and_settled_as_they_are_billed(
     assert world.books()["spent"] == billed(world) + by_hand[model]
 
 
+def test_client_that_leaves_after_its_commit_has_not_had_it_written_down_for_nothing(
+    world: World,
+) -> None:
+    world.agent()
+    world.policy(dict(OPEN))
+    code = (
+        TALK
+        + """
+with client.realtime.connect(model=MODEL) as ws:
+    ws.session.update(session={"type": "realtime", "audio": {"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}}})
+    audio(ws, 2000)
+    ws.input_audio_buffer.commit()
+print("END")
+"""
+    )
+
+    done = world.python(program(MODEL, code), world.proxy())
+
+    assert done.stdout == "END\n", done.stdout + done.stderr
+    wait(lambda: world.books()["open"] == 0)
+    [heard] = world.ledger().rows("select * from calls where operation = 'transcription'")
+    assert 200_000 <= heard["cost_nano_usd"] <= heard["worst_nano_usd"]
+
+
 def test_audio_whose_transcripts_no_budget_bears_is_refused(world: World) -> None:
     world.agent(models=(MODEL,))
     world.policy(dict(OPEN))

@@ -102,6 +102,19 @@ def test_what_is_not_known_when_the_connection_ends_is_booked_whole(
     assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
 
 
+@pytest.mark.parametrize(("committing", "basis"), [(1, "reserved"), (0, "measured")])
+def test_audio_that_was_committed_at_the_very_end_is_not_free(
+    house: House, ears: Ears, heard: tuple[Hearing, Covers], committing: int, basis: str
+) -> None:
+    hearing, covers = heard
+    covers(2_000_000)
+    ears.committing = committing
+
+    asyncio.run(hearing.close(ears))
+
+    assert stretches(house)[0]["basis"] == basis
+
+
 def test_fault_books_whole_what_has_left(
     house: House, ears: Ears, heard: tuple[Hearing, Covers]
 ) -> None:
@@ -136,12 +149,16 @@ def test_transcripts_cannot_wait_for_a_person(
     assert house.open_calls() == 0
 
 
-def test_unsettled_stretches_have_a_bound(
+def test_unsettled_stretches_have_a_bound_and_what_is_never_written_down_ends_no_session(
     house: House, ears: Ears, heard: tuple[Hearing, Covers]
 ) -> None:
-    _, covers = heard
+    hearing, covers = heard
 
-    told = [covers(STRETCH_MICROSECONDS + 1) for _ in range(MOST_STRETCHES + 1)]
+    for number in range(MOST_STRETCHES + 1):
+        assert covers(STRETCH_MICROSECONDS + 1) is None
+        tell(hearing, ears, committed=f"item_{number}", buffered=0)
 
-    assert told[:-1] == [None] * MOST_STRETCHES
-    assert "wait for its transcripts" in str(told[-1])
+    first, *later = stretches(house)
+    assert (first["basis"], first["cost_nano_usd"]) == ("reserved", first["worst_nano_usd"])
+    assert [row["state"] for row in later] == ["forwarded"] * MOST_STRETCHES
+    assert len(ears.stretches) == MOST_STRETCHES

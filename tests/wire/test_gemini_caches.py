@@ -262,3 +262,19 @@ def test_cache_of_a_file_is_billed_for_the_time_that_its_answer_says() -> None:
     assert usage == Usage(40_000, 0, kept_token_seconds=40_000 * 3601)
     assert kept is not None
     assert unknown is None
+
+
+@pytest.mark.parametrize(
+    ("model", "missing"), [(MODEL, ()), ("gemini-flash-latest", ("cache_storage",))]
+)
+def test_time_without_a_price_is_no_time_that_is_free(model: str, missing: tuple[str, ...]) -> None:
+    sheet = BOOK.sheet("google", model, NOW)
+
+    assert sheet is not None
+    assert sheet.missing(Usage(9, 0, kept_token_seconds=9 * 3600)) == missing
+
+
+def test_cache_of_the_path_is_the_cache_of_the_body() -> None:
+    assert extend(name=NAME, ttl="60s").stored_ids == (NAME,)
+    with pytest.raises(WireError, match="name it in the path"):
+        extend(name="cachedContents/of-another", ttl="60s")

@@ -62,6 +62,11 @@ def test_a_model_that_no_table_prices_has_no_price() -> None:
         ({"instances": []}, "instances is missing"),
         (PROMPT | {"parameters": {"sampleCount": "4"}}, "sampleCount"),
         (PROMPT | {"parameters": {"mode": "upscale"}}, "billed otherwise"),
+        (
+            PROMPT | {"parameters": {"sampleCount": 1, "sample_count": 8}},
+            "may count as sampleCount",
+        ),
+        (PROMPT | {"parameters": {"Mode": "upscale"}}, "may count as mode"),
     ],
 )
 def test_what_is_not_read_is_refused(body: dict[str, Any], sentence: str) -> None:

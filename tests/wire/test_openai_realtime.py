@@ -345,3 +345,10 @@ def test_bound_is_never_below_what_the_provider_bills(actions: list[tuple[str, A
 
 async def _nothing(_frame: bytes) -> None:
     """Nobody listens."""
+
+
+def test_commit_of_the_clients_has_audio_written_down() -> None:
+    talk = session()
+
+    assert ask(talk, {"type": "input_audio_buffer.commit"}).commits
+    assert not ask(talk, {"type": "input_audio_buffer.clear"}).commits

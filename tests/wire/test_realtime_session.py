@@ -53,7 +53,8 @@ def test_shortest_format_that_may_hold_makes_audio_longest() -> None:
     settings.tell({"audio": {"input": {"format": {"type": "audio/pcm"}}}}, updated=False)
     assert settings.bytes_per_ms() == 48
 
-    settings.ask(None, {"audio": {"input": {"format": {"type": "audio/pcmu"}}}}, MODEL)
+    telephone = {"type": "audio/pcmu", "rate": 8000}
+    settings.ask(None, {"audio": {"input": {"format": telephone}}}, MODEL)
 
     assert settings.bytes_per_ms() == 8
 

@@ -173,6 +173,9 @@ class PriceSheet:
             "image_output": usage.image_output_tokens,
         }
         found = [name for name in sorted(self.unpriced) if counts[name]]
+        stored = self.priced and usage.kept_token_seconds
+        if stored and not any(rates.cache_storage for rates in self.rows()):
+            found.append("cache_storage")
         tier = usage.service_tier or self.asked_tier
         found += [f"service tier {tier}"] if not self.prices_tier(tier) else []
         tools = dict(usage.server_tools) | ({"web_search": 1} if usage.web_searches else {})

@@ -20,7 +20,8 @@ STRETCH_MICROSECONDS = 60_000_000
 """Long enough to ask the ledger rarely, short enough that little is reserved."""
 
 MOST_STRETCHES = 4
-"""That are not settled: a provider writes a turn down in seconds."""
+"""That are not settled: a provider writes a turn down in seconds. What it does not, because the client
+has deleted it, is booked whole when the next one begins."""
 
 _AGAIN_NS = NS_PER_SECOND
 """Audio comes fifty times a second; the ledger is asked again after so long."""
@@ -52,12 +53,14 @@ class Ears:
     Attributes:
         stretches: That are not settled, the newest last.
         buffered: Microseconds of audio that were sent and not committed.
+        committing: Commits of the client's, less those that the provider has told.
         asked_ns: When the ledger refused last.
         reason: Why.
     """
 
     stretches: list[Stretch] = field(default_factory=list)
     buffered: int = 0
+    committing: int = 0
     asked_ns: int = 0
     reason: Reason | None = None
 
@@ -90,8 +93,7 @@ class Hearing:
         if ears.reason is not None and now_ns - ears.asked_ns < _AGAIN_NS:
             return ears.reason
         if len(ears.stretches) >= MOST_STRETCHES:
-            message = "Too much audio waits to be written down; wait for its transcripts."
-            return Reason(Effect.DENY, Code.RATE_LIMITED, "transcription", message)
+            await self.settle(ears.stretches.pop(0))
         most = sound.microseconds + STRETCH_MICROSECONDS
         inbound, call = sound.written_down(ears.buffered + most)
         upgrade = socket.upgrade
@@ -120,6 +122,7 @@ class Hearing:
         """What a provider's frame says of transcripts."""
         if told.committed is not None and ears.stretches:
             ears.stretches[-1].open.add(told.committed)
+            ears.committing = max(ears.committing - 1, 0)
         if told.buffered is not None:
             ears.buffered = min(ears.buffered, told.buffered)
         if told.written is not None:
@@ -132,7 +135,9 @@ class Hearing:
             await self.settle(stretch)
 
     async def close(self, ears: Ears) -> None:
-        """Settle what is open when the connection has ended."""
+        """Settle what is open when the connection has ended: what was committed last may be written down."""
+        if ears.stretches and ears.committing and ears.buffered:
+            ears.stretches[-1].known = False
         while ears.stretches:
             await self.settle(ears.stretches.pop())
 

@@ -118,6 +118,8 @@ class WebSockets:
             if uncovered is not None:
                 self.turns.refuse(flow, socket, uncovered, flows=True)
                 return False
+        if asked.commits and flow in self.ears:
+            self.ears[flow].committing += 1
         if not socket.opened and talk.opening is not None:
             socket_layer.behind(flow).append(talk.opening)
         socket.opened = True

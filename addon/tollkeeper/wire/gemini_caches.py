@@ -87,6 +87,8 @@ def _longer(inbound: Inbound, endpoint: Endpoint) -> Call:
     if body.keys() - {"ttl", "name"}:
         raise WireError("Of a cache only the ttl can be changed; send nothing else.")
     name = endpoint.object or ""
+    if body.get("name", name) != name:
+        raise WireError("The path names one cache, the body another one; name it in the path.")
     return Call(
         provider=inbound.provider.name,
         dialect=Dialect.GEMINI,

@@ -26,6 +26,8 @@ MOST_SAMPLES: Final = 4
 """Made where nothing is said of how many."""
 
 _KNOWN: Final = fields.words("instances parameters")
+_COUNTS: Final = ("sampleCount", "numberOfImages")
+_BILLS: Final = {name.lower(): name for name in (*_COUNTS, "mode")}
 _GIVEN: Final = fields.words("image referenceImages mask")
 
 
@@ -40,10 +42,14 @@ def parse(inbound: Inbound, endpoint: Endpoint) -> Call:
     parameters = fields.mapping(values, "parameters")
     if not instances or endpoint.model is None:
         raise WireError("instances is missing; a list with one prompt was expected.")
+    for key in parameters:
+        meant = _BILLS.get(key.replace("_", "").lower(), key)
+        if key != meant:
+            raise WireError(f"parameters.{fields.shown(key)} may count as {meant}; write it so.")
     mode = fields.text(parameters, "mode")
     if mode not in (None, "generate"):
         raise WireError(f"The mode {fields.shown(mode)} is billed otherwise and is not read.")
-    counts = [fields.count(parameters, key) for key in ("sampleCount", "numberOfImages")]
+    counts = [fields.count(parameters, key) for key in _COUNTS]
     each = max((count for count in counts if count is not None), default=MOST_SAMPLES)
     given = any(instance.get(key) for instance in instances for key in _GIVEN)
     prompts = [instance.get("prompt") for instance in instances]

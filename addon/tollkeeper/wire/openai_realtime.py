@@ -141,11 +141,12 @@ class Realtime:
             case "input_audio_buffer.append":
                 return Asked(frame, sound=self._append(event.get("audio")))
             case str() if kind in _FREE:
-                full = len(self._committed_at) >= _MOST_REMEMBERED
-                if kind == "input_audio_buffer.commit" and not full:
+                commits = kind == "input_audio_buffer.commit"
+                if commits and len(self._committed_at) < _MOST_REMEMBERED:
                     self._committed_at.append(self._sent)
                 plain = {key: value for key, value in event.items() if key != "event_id"}
                 self.conversation.link(canonical(plain))
+                return Asked(frame, commits=commits)
             case _:
                 said = fields.shown(kind)
                 raise WireError(f"An event {said} is not known here, so it is not forwarded.")

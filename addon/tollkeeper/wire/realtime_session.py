@@ -332,10 +332,10 @@ def bytes_per_ms(heard: Mapping[str, Any]) -> int:
     """
     said = fields.mapping(heard, "format")
     kind = said.get("type", "audio/pcm")
-    if said.get("rate") not in (None, _PCM_RATE):
-        raise WireError(f"audio.input.format.rate must be {_PCM_RATE}, by which audio is measured.")
     if not isinstance(kind, str) or kind not in _BYTES_PER_MS:
         raise WireError("audio.input.format.type must be audio/pcm, audio/pcmu or audio/pcma.")
+    if kind == "audio/pcm" and said.get("rate") not in (None, _PCM_RATE):
+        raise WireError(f"audio.input.format.rate must be {_PCM_RATE}, by which audio is measured.")
     return _BYTES_PER_MS[kind]
 
 

@@ -45,12 +45,14 @@ class Asked:
         inbound: What a person is shown and the record keeps; None where it costs nothing.
         call: The call that it makes; None where it costs nothing.
         sound: Audio in it that is written down by another model; None where none is.
+        commits: Whether it has the audio before it written down.
     """
 
     frame: bytes
     inbound: Inbound | None = None
     call: Call | None = None
     sound: Sound | None = None
+    commits: bool = False
 
 
 @dataclass(frozen=True, slots=True)
