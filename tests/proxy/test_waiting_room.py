@@ -56,6 +56,29 @@ def test_verdict_given_before_the_first_look_is_seen(house: House) -> None:
     assert run(story()) is Wake.DECIDED
 
 
+def test_verdict_given_between_two_waits_is_seen_though_others_wait_on(holding: House) -> None:
+    """As between two heartbeats: whoever looks has seen the change, and found nobody to wake."""
+
+    async def story() -> Wake:
+        [task] = await held(holding)
+        approval, room = holding.approvals()[0], holding.room
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        other = asyncio.create_task(room.wait("another", holding.flow(), 60))
+        await holding.waits()
+        look, looked = room.look, asyncio.Event()
+        room.look = lambda: (look(), looked.set())[0]
+        holding.verdict(approval)
+        await looked.wait()
+        room.look = look
+        woken = await room.wait(approval, holding.flow(), 5)
+        other.cancel()
+        await asyncio.gather(other, return_exceptions=True)
+        return woken
+
+    assert run(story()) is Wake.DECIDED
+
+
 @pytest.mark.parametrize("seconds", [0, -1, 0.01])
 def test_window_that_ends_wakes_the_flow(holding: House, seconds: float) -> None:
     assert run(holding.room.wait("nobody-asked", holding.flow(), seconds)) is Wake.WINDOW

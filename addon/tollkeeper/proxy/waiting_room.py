@@ -43,6 +43,8 @@ class WaitingRoom:
         self.station = station
         self.waiting: dict[str, dict[asyncio.Future[Wake], http.HTTPFlow]] = defaultdict(dict)
         self.looker: asyncio.Task[None] | None = None
+        self.unread = True
+        """Whether a verdict may be there that somebody waits for and that was not looked for."""
         self.show: Callable[[http.HTTPFlow], None] = lambda flow: None
         """Called when a flow begins to wait; mitmweb learns of a flow only what it is told."""
 
@@ -53,6 +55,7 @@ class WaitingRoom:
         """
         future: asyncio.Future[Wake] = asyncio.get_running_loop().create_future()
         self.waiting[approval][future] = flow
+        self.unread = True  # the verdict may have come before, when nobody asked for this one
         when_client_leaves(flow, waker(future, Wake.GONE))
         self.look_after()
         self.show(flow)
@@ -84,11 +87,10 @@ class WaitingRoom:
         asyncio.get_running_loop().call_later(LOOK_SECONDS, self.look_after)
 
     async def look_while_any_waits(self) -> None:
-        """Look at the ledger whenever another process wrote to it."""
-        unread = True
+        """Look at the ledger whenever another process wrote to it, and for everybody who begins to wait."""
         while self.waiting:
             self.wake_killed()
-            unread = self.look_if_changed(unread=unread)
+            self.look_if_unread()
             if self.station.shut is not None:
                 self.wake_all(Wake.WINDOW)
             await asyncio.sleep(LOOK_SECONDS)
@@ -106,14 +108,16 @@ class WaitingRoom:
             for future in futures:
                 waker(future, why)()
 
-    def look_if_changed(self, *, unread: bool) -> bool:
-        """One round of looking; whether something remains to be read."""
+    def look_if_unread(self) -> None:
+        """One round of looking, where another process wrote or somebody new waits."""
         try:
-            unread = self.station.ledger.changed() or unread
+            self.unread = self.station.ledger.changed() or self.unread
         except LedgerError:
             log.exception("The ledger could not be asked whether it changed")
-            return True
-        return not self.look() if unread else False
+            self.unread = True
+            return
+        if self.unread:
+            self.unread = not self.look()
 
     def look(self) -> bool:
         """Wake everybody whose approval is no longer open; False when the ledger would not say.
