@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import re2
 
@@ -167,24 +167,34 @@ def mounts(provider: Provider) -> tuple[Mount, ...]:
     return provider.mounts or _default_mounts().get(provider.api, ())
 
 
-def _matches(provider: Provider, method: str, path: str) -> tuple[tuple[Mount, EndpointFact], ...]:
+class _Match(NamedTuple):
+    """A known endpoint that a path is, where it stands, and what the path names."""
+
+    mount: Mount
+    fact: EndpointFact
+    named: Mapping[str, str]
+
+
+def _matches(provider: Provider, method: str, path: str) -> tuple[_Match, ...]:
     if len(path) > MAX_PATH_BYTES:
         return ()
     return _matching(provider.name, mounts(provider), method, path)
 
 
 @lru_cache(PATHS_REMEMBERED)
-def _matching(
-    name: str, mounts: tuple[Mount, ...], method: str, path: str
-) -> tuple[tuple[Mount, EndpointFact], ...]:
+def _matching(name: str, mounts: tuple[Mount, ...], method: str, path: str) -> tuple[_Match, ...]:
     found = []
     for mount in mounts:
         for fact in endpoints(mount.api):
             if fact.method != method or (fact.only and name not in fact.only):
                 continue
             rest = path if fact.root else below(mount, path)
-            if rest is not None and _compiled(fact.path_re).fullmatch(rest):
-                found.append((mount, fact))
+            matched = _compiled(fact.path_re).fullmatch(rest) if rest is not None else None
+            if matched:
+                above: dict[str, str] = {}
+                if "{" in mount.prefix and not fact.root:
+                    above = _compiled(_template(mount.prefix)).fullmatch(path).groupdict()
+                found.append(_Match(mount, fact, above | matched.groupdict()))
     return tuple(found)
 
 
@@ -198,14 +208,8 @@ def below(mount: Mount, path: str) -> str | None:
 
 def named_in(provider: Provider, method: str, path: str) -> Mapping[str, str]:
     """What a known path names: ``model``, ``deployment``, ``project``, ``location``; as it is sent."""
-    for mount, fact in _matches(provider, method, path):
-        named: dict[str, str] = {}
-        if "{" in mount.prefix and not fact.root:
-            named |= _compiled(_template(mount.prefix)).fullmatch(path).groupdict()
-        rest = path if fact.root else below(mount, path)
-        named |= _compiled(fact.path_re).fullmatch(rest).groupdict()
-        return named
-    return {}
+    found = _matches(provider, method, path)
+    return found[0].named if found else {}
 
 
 @cache
@@ -228,13 +232,13 @@ def endpoint(provider: Provider, method: str, path: str) -> EndpointFact | None:
         path: As sent, without the query.
     """
     found = next(iter(_matches(provider, method, path)), None)
-    return found[1] if found else None
+    return found.fact if found else None
 
 
 def mount_of(provider: Provider, method: str, path: str) -> Mount | None:
     """The mount whose known endpoint this request asks for: it says how a key is handed over."""
     found = next(iter(_matches(provider, method, path)), None)
-    return found[0] if found else None
+    return found.mount if found else None
 
 
 def reroute(source: Provider, method: str, path: str, target: Provider) -> str | None:
@@ -243,7 +247,7 @@ def reroute(source: Provider, method: str, path: str, target: Provider) -> str |
     Returns:
         None when the endpoint is unknown, free of a dialect, or the target does not speak it.
     """
-    for mount, fact in _matches(source, method, path):
+    for mount, fact, _ in _matches(source, method, path):
         if fact.dialect is None or fact.root:
             continue
         rest = below(mount, path)

@@ -218,6 +218,8 @@ def _of_xai(usage: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
     https://docs.x.ai/docs/guides/live-search (``num_sources_used``)
     """
     details = "server_side_tool_usage_details"
+    if details not in usage and "num_sources_used" not in usage:
+        return ()
     found = {name: part(usage, details, key) for key, name in _XAI_TOOLS.items()}
     found["live_search"] = part(usage, "num_sources_used")
     return tuple((name, count) for name, count in found.items() if count)
