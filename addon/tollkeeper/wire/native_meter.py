@@ -10,7 +10,6 @@ https://github.com/aws/aws-sdk-js-v3/issues/5917 and https://github.com/aws/aws-
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -22,6 +21,7 @@ from tollkeeper.wire import usage as figures
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.meter import JsonMeter, StreamMeter
 from tollkeeper.wire.metering import Meter
+from tollkeeper.wire.reading import parsed_object
 from tollkeeper.wire.seen import Seen
 
 METRICS: Final = "amazon-bedrock-invocationMetrics"
@@ -86,7 +86,7 @@ class NativeReading:
     def event(self, data: bytes) -> None:
         """One event; of one that was cut, all bytes may be billed."""
         self.seen.most_tokens += len(data)
-        event = _parsed(data)
+        event = parsed_object(data)
         self.begun = self.begun or event is not None
         self.seen.read(event)
         if event is not None and _TELLS.search(data):
@@ -185,12 +185,3 @@ def _larger(parts: Iterable[Usage]) -> Usage | None:
     unknown = dict.fromkeys(name for part in told for name in part.unknown)
     images = max(part.images for part in told)
     return Usage(**counts, images=images, unknown=tuple(unknown))
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    """A JSON object of an answer, or None; an answer is never refused for being unreadable."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None

@@ -170,3 +170,9 @@ def parsed(data: bytes) -> Any:
         return json.loads(data)
     except (ValueError, RecursionError):
         return None
+
+
+def parsed_object(data: bytes) -> dict[str, Any] | None:
+    """The same of a JSON object; None for every other value too."""
+    value = parsed(data)
+    return value if isinstance(value, dict) else None

@@ -6,7 +6,6 @@ Each dialect has one reader: from an object of the answer to what it says was us
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -17,6 +16,7 @@ from tollkeeper.wire import task_usage
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.meter import Gathered, StreamMeter
 from tollkeeper.wire.metering import Meter
+from tollkeeper.wire.reading import parsed_object
 from tollkeeper.wire.seen import Seen
 from tollkeeper.wire.sse import LineSplitter, SseSplitter
 
@@ -100,7 +100,7 @@ class EventReading:
         self.seen.most_tokens += len(data)
         told = _TOLD.search(data) is not None
         if told or _TEXT.search(data):
-            event = _parsed(data)
+            event = parsed_object(data)
             self.seen.read(event)
             said = _READERS[self._call.dialect](event, self._call) if told and event else None
             self._usage = said or self._usage
@@ -130,7 +130,7 @@ class DocumentMeter(_Plain):
 
     def finish(self) -> bytes:
         """Nothing; the document is read, if it is whole."""
-        self._document = self._document or _parsed(self._gathered.taken())
+        self._document = self._document or parsed_object(self._gathered.taken())
         return b""
 
     @property
@@ -198,12 +198,3 @@ class BytesMeter(_Plain):
     def done(self) -> bool:
         """Whether the answer has ended."""
         return self._ended
-
-
-def _parsed(data: bytes) -> dict[str, Any] | None:
-    """A JSON object of an answer, or None; an answer is never refused for being unreadable."""
-    try:
-        value = json.loads(data)
-    except (ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) else None
