@@ -81,7 +81,8 @@ def up(
     addresses = _addresses(host, port, listen or [])
     beside = Address.parse(operator) if operator else None
     grace_seconds = parse_duration_ns(grace) / NS_PER_SECOND
-    _demand_free(addresses)
+    _demand_free(addresses, "--listen" if listen else "--port")
+    _demand_free([beside] if beside else [], "--operator")
     if detach:
         more = ["--grace", grace, "--log-format", log_format]
         more += ["--operator", operator] if operator else []
@@ -111,11 +112,11 @@ def up(
     raise typer.Exit(code)
 
 
-def _demand_free(addresses: Sequence[Address]) -> None:
+def _demand_free(addresses: Sequence[Address], option: str) -> None:
     for one in addresses:
         if one.port and process.reachable(one.host, one.port):
             raise TollkeeperError(
-                f"{one} is in use by another program: take another port with --port (0: a free one)."
+                f"{one} is in use by another program: take another port with {option} (0: a free one)."
             )
 
 

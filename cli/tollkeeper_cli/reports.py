@@ -40,7 +40,10 @@ _AMOUNTS_OF_A_RUN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What one run came to; ``notional_nano_usd`` is what plans paid and is in no other sum."""
+    """What one run came to; ``notional_nano_usd`` is what plans paid and is in no other sum.
+
+    ``open_nano_usd`` is still reserved by calls that are not settled, as those of a proxy that died.
+    """
 
     calls: int
     not_sent: int
@@ -49,6 +52,7 @@ class RunSummary:
     unknown_costs: int
     refused: dict[str, int]
     holds: int
+    open_nano_usd: int
 
 
 def timezone_of(at: Home) -> str:
@@ -219,6 +223,7 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
         " AS calls, sum(state = 'settled' AND outcome = 'not_sent') AS not_sent,"
         " coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS cost,"
         " coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0) AS notional,"
+        " coalesce(sum(CASE state WHEN 'forwarded' THEN worst_nano_usd END), 0) AS open,"
         " (SELECT count(*) FROM approvals WHERE run = ?) AS holds,"
         " sum(state = 'settled' AND cost_nano_usd IS NULL AND model_key != '') AS unknown"
         " FROM calls WHERE run = ?",
@@ -241,7 +246,7 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     }
     return RunSummary(
         row["calls"] or 0, row["not_sent"] or 0, row["cost"], row["notional"],
-        row["unknown"] or 0, refused, row["holds"],
+        row["unknown"] or 0, refused, row["holds"], row["open"],
     )  # fmt: skip
 
 

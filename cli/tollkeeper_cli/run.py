@@ -320,6 +320,8 @@ def summary(ledger: Ledger, run: str) -> str:
     parts = [f"{made.calls} call{'' if made.calls == 1 else 's'}", dollars(made.cost_nano_usd)]
     if made.notional_nano_usd:
         parts.append(f"notional {dollars(made.notional_nano_usd)} paid by a plan")
+    if made.open_nano_usd:
+        parts.append(f"{dollars(made.open_nano_usd)} still reserved")
     if made.unknown_costs:
         parts.append(f"{made.unknown_costs} of unknown cost")
     if made.not_sent:

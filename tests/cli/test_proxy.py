@@ -111,16 +111,19 @@ def test_no_log_yet_is_said(cli: Cli, made: Home) -> None:
 
 
 @pytest.mark.parametrize("more", [[], ["--detach"]])
+@pytest.mark.parametrize("option", ["--port", "--listen", "--operator"])
 def test_port_of_another_program_is_told_with_the_way_out(
-    cli: Cli, made: Home, more: list[str]
+    cli: Cli, made: Home, option: str, more: list[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        done = cli("up", "--port", str(port), *more)
+        place = str(port) if option == "--port" else f"127.0.0.1:{port}"
+        free = [] if option != "--operator" else ["--port", "0"]
+        done = cli("up", *free, option, place, *more)
 
     assert done.code == 1
     assert done.err.startswith(f"error: 127.0.0.1:{port} is in use by another program")
-    assert "--port" in done.err
+    assert f"with {option} " in done.err
 
 
 def test_empty_log_is_said(cli: Cli, made: Home) -> None:

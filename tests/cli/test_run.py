@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from ledger.scripted import ATLAS, ATLAS_TODAY, PRINCIPAL, ScriptedCase, measured, with_atlas
 from tollkeeper.domain import KeySource, Limits, Mode, Policy, Provider
 from tollkeeper.home import Home
+from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.simulator.lab import Lab
-from tollkeeper_cli.run import injected
+from tollkeeper_cli.run import injected, summary
+from tollkeeper_cli.units import dollars
 
 from .conftest import CALL, REAL_KEY, Cli, Shell, python, until
 
@@ -237,6 +240,20 @@ def test_calls_that_reach_no_provider_are_told_apart_in_the_summary(ready: Shell
 
     assert [line.partition(" ")[0] for line in done.lines] == ["502", "502"]
     assert "0 calls, $0.00, 2 that reached no provider in run" in done.err.splitlines()[-1]
+
+
+def test_what_calls_that_never_ended_have_reserved_is_in_the_summary(tmp_path: Path) -> None:
+    ledger = with_atlas(SqliteLedger(tmp_path / "tollkeeper.db"))
+    case = ScriptedCase(budgets={ATLAS: 10**12}, now_ns=ATLAS_TODAY.starts_ns)
+    made = ledger.admit(case, PRINCIPAL, ATLAS_TODAY.starts_ns)
+    reserved = dollars(made.decision.reserve_nano_usd)
+
+    told = summary(ledger, PRINCIPAL.run)
+    ledger.settle(made.id, measured(60), ATLAS_TODAY.starts_ns + 1)
+
+    assert told == f"1 call, $0.00, {reserved} still reserved in run {PRINCIPAL.run}"
+    assert "reserved" not in summary(ledger, PRINCIPAL.run)
+    ledger.close()
 
 
 def test_an_unknown_endpoint_is_in_the_summary_of_its_own_run_alone(ready: Shell) -> None:

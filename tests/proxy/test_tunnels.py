@@ -18,7 +18,7 @@ from mitmproxy.test import tflow
 
 from proxy.house import OPENAI, House, mitmproxy_context
 from tollkeeper.launch.ca import ensure_ca
-from tollkeeper.proxy.layers import RefuseTunnel
+from tollkeeper.proxy.http_layer import RefuseTunnel
 from tollkeeper.proxy.station import Caller
 from tollkeeper.proxy.tunnels import (
     CLIENT_HELLO_LIMIT_BYTES,

@@ -9,21 +9,15 @@ anyone can recompute it from an export with ten lines of any language.
 from __future__ import annotations
 
 import hashlib
-import json
 from json.encoder import encode_basestring_ascii as _quoted
-from typing import Any
+
+from tollkeeper.canonical import canonical_encoder
 
 GENESIS = "0" * 64
 """What stands for the row before the first."""
 
-_canonical = json.JSONEncoder(
-    check_circular=False, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False
-).encode  # recursion ends a circle too
-
-
-def canonical(value: Any) -> str:
-    """Canonical JSON of plain values; ``TypeError`` or ``ValueError`` for anything else."""
-    return _canonical(value)
+canonical = canonical_encoder(ascii_only=True)
+"""Canonical JSON of plain values."""
 
 
 def link(

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,22 @@ class Connection(sqlite3.Connection):
         return value
 
 
+class _Part:
+    """What a verb does within a group; of its errors the group tells, when they leave it."""
+
+    def __init__(self, connection: Connection, path: Path) -> None:
+        self._connection, self._path = connection, path
+
+    def __enter__(self) -> Connection:
+        if not self._connection.in_transaction:
+            # A full disk ends a whole transaction; a statement now would stand for itself.
+            raise LedgerError(f"{self._path} lost the transaction it was writing.")
+        return self._connection
+
+    def __exit__(self, *_error: object) -> None:
+        """Nothing ends here."""
+
+
 class SqliteFile:
     """One read-write connection and, when asked for, one read-only connection.
 
@@ -74,6 +90,7 @@ class SqliteFile:
                 self._connection.close()
                 raise
             self._seen_version = self._data_version()
+        self._part = _Part(self._connection, path)
 
     def _prepare(self, busy_timeout_ms: int, synchronous: str) -> None:
         connection = self._connection
@@ -115,8 +132,7 @@ class SqliteFile:
         elif version > SCHEMA_VERSION:
             raise LedgerError(f"{self.path} was written by a newer Tollkeeper: update this one.")
 
-    @contextmanager
-    def transaction(self) -> Iterator[Connection]:
+    def transaction(self) -> AbstractContextManager[Connection]:
         """The write lock from the first statement on; all or nothing of what happens inside.
 
         Inside ``group`` it is a part of the group's transaction.
@@ -126,14 +142,11 @@ class SqliteFile:
             LedgerError: When the file cannot be read or written, or is not the one any more that all
                 other processes see.
         """
+        return self._part if self._grouping else self._whole()
+
+    @contextmanager
+    def _whole(self) -> Iterator[Connection]:
         connection = self._connection
-        if self._grouping:
-            with self._translated():
-                if not connection.in_transaction:
-                    # A full disk ends a whole transaction; a statement now would stand for itself.
-                    raise LedgerError(f"{self.path} lost the transaction it was writing.")
-                yield connection
-            return
         with self._lock, self._translated():
             self._demand_in_place()
             connection.execute("BEGIN IMMEDIATE")

@@ -1,4 +1,4 @@
-"""Our subclasses of mitmproxy's HTTP layers: what no hook can do.
+"""One request and its answer, as our subclass of mitmproxy's ``HttpStream``: what no hook can do.
 
 Nine things: a refusal given at the headers is sent without the body being kept, and so is one for a
 body that grows over the limit; an answer that is buffered has a bound too; credentials are put in
@@ -7,14 +7,11 @@ hands out is put in there too; a client that goes away wakes whoever waits on it
 too; a client that is kept waiting beyond its patience is sent heartbeats; a stream that outgrows its
 reservation ends on both sides; and a provider that gives no answer is told of in its own words.
 
-Fresh ``HttpLayer`` objects are re-classed in the ``next_layer`` hook; nothing of mitmproxy is replaced.
-``fingerprint`` names the source of every method that is overridden or relied on, and a test pins it.
+``http_layer`` makes the streams.
 """
 
 from __future__ import annotations
 
-import hashlib
-import inspect
 import time
 from collections.abc import Callable
 from copy import copy
@@ -22,18 +19,18 @@ from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from mitmproxy import http
-from mitmproxy.proxy import commands, events, layer
+from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import http as mitm_http
-from mitmproxy.proxy.layers.http import _http1
 
 from tollkeeper.proxy.answer import Answer
-from tollkeeper.proxy.bounded import BoundedClient, BoundedServer
+from tollkeeper.proxy.dispatch import hooks_here
 from tollkeeper.proxy.own_hooks import (
     AnswerTooLargeHook,
     BodyTooLargeHook,
     StillHeldHook,
     WatchedQueue,
 )
+from tollkeeper.proxy.quick_headers import QuickHeaders
 
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 """Of an answer that is buffered: as much as ``wire.document`` reads, several times a long one with
@@ -111,7 +108,7 @@ class GovernedStream(mitm_http.HttpStream):
         """As mitmproxy's, and deaf to what is left of an answer that was replaced."""
         if self.turned_off and isinstance(event, OF_AN_ANSWER):
             return
-        yield from super()._handle_event(event)
+        yield from hooks_here(super()._handle_event(event))
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """Dress the request for its way out, once there is a connection to send it on.
@@ -168,6 +165,7 @@ class GovernedStream(mitm_http.HttpStream):
         HTTP/1.1 clients are answered at once. HTTP/2 clients are answered when they have sent all of
         it: several take an early answer for an error of the framing layer.
         """
+        QuickHeaders.install(event.request.headers)
         yield from super().state_wait_for_request_headers(event)
         STREAMS[self.flow.id] = self
         refused = (
@@ -189,6 +187,13 @@ class GovernedStream(mitm_http.HttpStream):
             yield from self.flow_done()
         else:
             yield from self.send_refusal()
+
+    def state_wait_for_response_headers(
+        self, event: mitm_http.ResponseHeaders
+    ) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, with headers that are quicker to ask."""
+        QuickHeaders.install(event.response.headers)
+        yield from super().state_wait_for_response_headers(event)
 
     def wait_on(self, in_events: Callable[[http.Response], bytes]) -> None:
         """Keep the client waiting, by heartbeats, instead of sending it ``flow.response``."""
@@ -329,72 +334,3 @@ OF_AN_ANSWER = (
     mitm_http.ResponseEndOfMessage,
     mitm_http.ResponseProtocolError,
 )
-
-
-def governed_layer(dress: Dress, body_limit_bytes: Callable[[], int]) -> type[mitm_http.HttpLayer]:
-    """The HTTP layer class whose requests leave as ``dress(flow, request)`` makes them."""
-
-    class Stream(GovernedStream):
-        pass
-
-    Stream.dress = staticmethod(dress)
-    Stream.body_limit_bytes = staticmethod(body_limit_bytes)
-
-    class GovernedHttpLayer(mitm_http.HttpLayer):
-        def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-            client = self.context.client
-            if isinstance(event, events.Start):
-                if client.alpn not in (b"h2", b"h3"):
-                    self.connections.setdefault(client, BoundedServer(self.context.fork()))
-            elif isinstance(event, events.DataReceived) and event.connection is not client:
-                handler = self.connections.get(event.connection)
-                last = handler.context.layers[-1] if handler else None
-                if type(last) is mitm_http.Http1Client:
-                    last.__class__ = BoundedClient
-            yield from super()._handle_event(event)
-
-        def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
-            self.streams[stream_id] = Stream(self.context.fork(), stream_id)
-            yield from self.event_to_child(self.streams[stream_id], events.Start())
-
-    return GovernedHttpLayer
-
-
-class RefuseTunnel(layer.Layer):
-    """Closes a client connection that may not go on."""
-
-    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
-        if isinstance(event, events.Start):
-            yield commands.CloseConnection(self.context.client)
-
-
-def fingerprint() -> dict[str, str]:
-    """SHA-256 prefixes of the mitmproxy methods that these classes override or rely on."""
-    pinned = {
-        "HttpLayer._handle_event": mitm_http.HttpLayer._handle_event,
-        "HttpLayer.make_stream": mitm_http.HttpLayer.make_stream,
-        "HttpStream._handle_event": mitm_http.HttpStream._handle_event,
-        "HttpStream.make_server_connection": mitm_http.HttpStream.make_server_connection,
-        "HttpStream.check_body_size": mitm_http.HttpStream.check_body_size,
-        "HttpStream.state_wait_for_request_headers": (
-            mitm_http.HttpStream.state_wait_for_request_headers
-        ),
-        "HttpStream.state_consume_request_body": mitm_http.HttpStream.state_consume_request_body,
-        "HttpStream.state_consume_response_body": mitm_http.HttpStream.state_consume_response_body,
-        "HttpStream.state_stream_response_body": mitm_http.HttpStream.state_stream_response_body,
-        "HttpStream.send_response": mitm_http.HttpStream.send_response,
-        "HttpStream.start_response_stream": mitm_http.HttpStream.start_response_stream,
-        "HttpStream.handle_protocol_error": mitm_http.HttpStream.handle_protocol_error,
-        "HttpStream.check_killed": mitm_http.HttpStream.check_killed,
-        "HttpStream.flow_done": mitm_http.HttpStream.flow_done,
-        "Http1Connection._handle_event": _http1.Http1Connection._handle_event,
-        "Http1Connection.read_body": _http1.Http1Connection.read_body,
-        "Http1Client.read_headers": _http1.Http1Client.read_headers,
-        "Http1Client.send": _http1.Http1Client.send,
-        "Http1Server.send": _http1.Http1Server.send,
-        "Layer.handle_event": layer.Layer.handle_event,
-    }
-    return {
-        name: hashlib.sha256(inspect.getsource(method).encode()).hexdigest()[:16]
-        for name, method in pinned.items()
-    }

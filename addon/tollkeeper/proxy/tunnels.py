@@ -26,7 +26,8 @@ from OpenSSL import SSL
 
 from tollkeeper import facts
 from tollkeeper.domain import Provider
-from tollkeeper.proxy.layers import Dress, RefuseTunnel, governed_layer
+from tollkeeper.proxy.http_layer import RefuseTunnel, governed_layer
+from tollkeeper.proxy.layers import Dress
 from tollkeeper.proxy.sightings import Sightings
 from tollkeeper.proxy.station import Caller, Station
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from tollkeeper.canonical import canonical_encoder
 from tollkeeper.errors import WireError
 
 MAX_DEPTH: Final = 128
@@ -25,9 +26,6 @@ MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 
 _scanstring: Callable[[str, int, bool], tuple[str, int]] = vars(json.decoder)["scanstring"]
 _space = re.compile(r"[ \t\n\r]*").match
-_encode = json.JSONEncoder(
-    ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False
-).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,9 +168,8 @@ def _check_depth(members: Mapping[str, Member]) -> None:
     raise WireError(f"The body is nested deeper than {MAX_DEPTH} levels.")
 
 
-def canonical(value: Any) -> str:
-    """One text for all bodies that say the same: sorted keys, no spaces, no needless escapes."""
-    return _encode(value)
+canonical = canonical_encoder(ascii_only=False)
+"""One text for all bodies that say the same: sorted keys, no spaces, no needless escapes."""
 
 
 def encoded(text: str) -> bytes:

@@ -51,15 +51,19 @@ _STORES: Final = frozenset(
 )
 """Members that name collections of the account's project; no call makes one of these."""
 
-_MARKS: Final = tuple(f'"{name}"'.encode() for name in sorted(NAMES | _STORES))
-"""As they stand in a body; inside of a text the quotes would be escaped."""
-
-_BARE: Final = re.compile(rb'\{\s*"id"\s*:\s*"[^"]*"\s*\}|"type"\s*:\s*(?:null|"reasoning")')
 _BARE_KEYS: Final = frozenset({"id", "type"})
 """An input item that has nothing but an id is a reference to that item.
 
 Source: https://platform.openai.com/docs/api-reference/responses/create#responses-create-input
 """
+
+_MAY_NAME: Final = re.compile(
+    rb'"(?:(?:%s)"|(?i:gs|s3):|id"\s*:\s*"[^"]*"\s*\}|type"\s*:\s*(?:null|"reasoning"))'
+    % b"|".join(name.encode() for name in sorted(NAMES | _STORES))
+)
+"""What stands in every body that names an object, and in some others: a member of theirs, a bucket's
+address, an item with nothing behind its id. All begin with a quote, so that a body is searched once
+and fast; inside of a text the quotes would be escaped."""
 
 _OF_THE_CLIENT: Final = frozenset(
     {"args", "arguments", "input_schema", "metadata", "parameters", "parametersJsonSchema",
@@ -76,8 +80,6 @@ _ADDRESSES: Final = frozenset(
 )  # fmt: skip
 """Members that hold addresses, or what stands in their place."""
 
-_BUCKET_MARK: Final = re.compile(rb'"(?:gs|s3):', re.IGNORECASE)
-
 _DEPTH: Final = 128
 
 
@@ -93,8 +95,7 @@ def stored_objects(body: bytes) -> tuple[str, tuple[str, ...]] | None:
     Raises:
         WireError: When the body cannot be read.
     """
-    marked = any(mark in body for mark in _MARKS) or _BARE.search(body)
-    if not marked and b"\\u" not in body and not _BUCKET_MARK.search(body):
+    if _MAY_NAME.search(body) is None and b"\\u" not in body:
         return None
     found = list(islice(_found(read(body).values(), _DEPTH), MOST_NAMED + 1))
     if not found:
