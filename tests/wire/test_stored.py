@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tollkeeper.errors import WireError
-from tollkeeper.wire.stored import MOST_NAMED, stored_objects
+from tollkeeper.wire import stored
+from tollkeeper.wire.stored import MOST_NAMED, NAMES, stored_objects
 
 
 @pytest.mark.parametrize(
@@ -123,3 +127,33 @@ def test_what_cannot_be_read_as_ids_stands_as_an_empty_one(body: dict[str, Any])
 
     assert named is not None
     assert "" in named[1]
+
+
+KEYS = st.sampled_from(
+    [*sorted(NAMES), "vertexRagStore", "id", "type", "url", "uri", "data", "text"]
+)
+TEXTS = st.sampled_from(
+    ["x", "", 'a"b', "gs://b/a", "S3://b", "files/1", "reasoning", "item_reference"]
+)
+BODIES = st.dictionaries(
+    st.sampled_from(["input", "messages", "contents", "file_id", "tools"]),
+    st.recursive(
+        st.none() | st.integers() | TEXTS,
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+        max_leaves=8,
+    ),
+    max_size=3,
+)
+
+
+@given(BODIES, st.booleans(), st.sampled_from([(",", ":"), (", ", ": "), (" ,\n", " : ")]))
+def test_no_body_is_passed_over_that_names_an_object(
+    body: dict[str, Any], ascii_only: bool, separators: tuple[str, str]
+) -> None:
+    sent = json.dumps(body, ensure_ascii=ascii_only, separators=separators).encode()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stored, "_MAY_NAME", re.compile(b""))
+        looked_into = stored_objects(sent)
+
+    assert stored_objects(sent) == looked_into

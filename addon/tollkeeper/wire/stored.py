@@ -58,7 +58,8 @@ Source: https://platform.openai.com/docs/api-reference/responses/create#response
 """
 
 _MAY_NAME: Final = re.compile(
-    rb'"(?:(?:%s)"|(?i:gs|s3):|id"\s*:\s*"[^"]*"\s*\}|type"\s*:\s*(?:null|"reasoning"))'
+    rb'"(?:(?:%s)"|(?i:gs|s3):|type"\s*:\s*(?:null|"reasoning")'
+    rb'|id"\s*:\s*(?:"(?:[^"\\]++|\\.)*+"\s*\}|[^"\s]))'
     % b"|".join(name.encode() for name in sorted(NAMES | _STORES))
 )
 """What stands in every body that names an object, and in some others: a member of theirs, a bucket's
