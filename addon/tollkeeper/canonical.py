@@ -24,5 +24,8 @@ def canonical_encoder(*, ascii_only: bool) -> Callable[[Any], str]:
     parts = vars(json.encoder)
     quote = parts["encode_basestring_ascii" if ascii_only else "encode_basestring"]
     default = json.JSONEncoder().default
-    encode = parts["c_make_encoder"](None, default, quote, None, ":", ",", True, False, False)
+    sort_keys, skip_keys, allow_nan = True, False, False
+    encode = parts["c_make_encoder"](
+        None, default, quote, None, ":", ",", sort_keys, skip_keys, allow_nan
+    )
     return lambda value: "".join(encode(value, 0))

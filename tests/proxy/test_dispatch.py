@@ -6,13 +6,13 @@ import asyncio
 from typing import Any
 
 import pytest
-from mitmproxy import addonmanager, exceptions, hooks, http
+from mitmproxy import addonmanager, exceptions, hooks
 from mitmproxy.addonmanager import AddonManager
 from mitmproxy.proxy.layers.http import HttpRequestHook
 from mitmproxy.test import tflow
 
 from proxy.house import mitmproxy_context
-from tollkeeper.proxy.dispatch import CachedDispatch, hooks_here
+from tollkeeper.proxy.dispatch import CachedDispatch
 
 
 class Sees:
@@ -61,6 +61,7 @@ def told(build: Any, *, cached: bool) -> tuple[list[str], str]:
 
 BUILDS = {
     "order": lambda seen: [Sees("a", seen), SeesLater("b", seen), Sees("c", seen)],
+    "two that wait": lambda seen: [SeesLater("a", seen), SeesLater("b", seen), Sees("c", seen)],
     "error goes on": lambda seen: [Sees("a", seen, ValueError()), Sees("b", seen)],
     "late error goes on": lambda seen: [SeesLater("a", seen, ValueError()), Sees("b", seen)],
     "halt ends": lambda seen: [Sees("a", seen, exceptions.AddonHalt()), Sees("b", seen)],
@@ -114,83 +115,3 @@ def test_hook_without_handlers_is_no_error() -> None:
             await made.master.addons.trigger_event(hooks.UpdateHook([]))
 
     asyncio.run(story())
-
-
-class Intercepts:
-    def request(self, flow: http.HTTPFlow) -> None:
-        flow.intercept()
-
-
-def through(build: Any, *, cached: bool = True) -> tuple[list[str], list[str]]:
-    """Who saw a stream's hook, and what had to go the long way."""
-    seen: list[str] = []
-    went: list[str] = []
-
-    async def story() -> None:
-        with mitmproxy_context() as made:
-            manager: AddonManager = made.master.addons
-            if cached:
-                CachedDispatch.install(manager)
-            for addon in build(seen):
-                manager.add(addon)
-            flow = tflow.tflow()
-            for hook in hooks_here(iter_hook(flow, seen)):
-                went.append(type(hook).__name__)
-                await manager.handle_lifecycle(hook)
-                flow.resume()
-
-    def iter_hook(flow: http.HTTPFlow, seen: list[str]) -> Any:
-        reply = yield HttpRequestHook(flow)
-        assert reply is None
-        seen.append("goes on")
-
-    asyncio.run(story())
-    return seen, went
-
-
-@pytest.mark.parametrize(
-    ("build", "goes_the_long_way"),
-    [
-        (lambda seen: [Sees("a", seen), Sees("b", seen)], False),
-        (lambda seen: [Sees("a", seen, ValueError()), Sees("b", seen)], False),
-        (lambda seen: [Sees("a", seen, exceptions.AddonHalt()), Sees("b", seen)], False),
-        (lambda seen: [Sees("a", seen), SeesLater("b", seen), Sees("c", seen)], True),
-        (lambda seen: [SeesLater("a", seen, ValueError()), Sees("b", seen)], True),
-        (lambda seen: [SeesLater("a", seen, exceptions.AddonHalt()), Sees("b", seen)], True),
-        (lambda seen: [Sees("a", seen), Intercepts()], True),
-    ],
-)
-def test_hook_that_nobody_waits_in_is_over_at_once(build: Any, goes_the_long_way: bool) -> None:
-    seen, went = through(build)
-
-    assert seen == through(build, cached=False)[0]
-    assert bool(went) is goes_the_long_way
-
-
-def test_views_hear_of_a_hook_that_was_over_at_once() -> None:
-    updated: list[int] = []
-
-    class View:
-        def update(self, flows: Any) -> None:
-            updated.append(len(flows))
-
-    through(lambda seen: [Sees("a", seen), View()])
-
-    assert updated == [1]
-
-
-def test_hook_of_a_layer_inside_is_left_to_that_layer() -> None:
-    seen: list[str] = []
-
-    def inner() -> Any:
-        hook = HttpRequestHook(tflow.tflow())
-        hook.blocking = object()  # as ``Layer.handle_event`` marks what it waits for itself
-        yield hook
-
-    with mitmproxy_context() as made:
-        CachedDispatch.install(made.master.addons)
-        made.master.addons.add(Sees("a", seen))
-        went = list(hooks_here(inner()))
-
-    assert len(went) == 1
-    assert seen == []

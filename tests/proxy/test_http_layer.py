@@ -162,7 +162,14 @@ class Slow(Quick):  # type: ignore[misc, valid-type]
         """Never."""
 
 
-def story(kind: type[GovernedHttpLayer], steps: list[tuple[str, bytes]]) -> list[Any]:
+CONNECT = b"CONNECT there:443 HTTP/1.1\r\nhost: there:443\r\n\r\n"
+PLAIN = b"GET http://elsewhere/ HTTP/1.1\r\nhost: elsewhere\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+def story(
+    kind: type[GovernedHttpLayer], steps: list[tuple[str, bytes]], *, plain_before: bool = False
+) -> list[Any]:
     """What a client's tunnel makes of these events, after its CONNECT."""
     with mitmproxy_context(proxyserver.Proxyserver()) as made:
         client = tflow.tclient_conn()
@@ -172,14 +179,17 @@ def story(kind: type[GovernedHttpLayer], steps: list[tuple[str, bytes]]) -> list
         below.server = Server(address=None)
         top = mitm_http.HttpLayer(below, mitm_http.HTTPMode.regular)
         top.__class__ = kind
-        told: list[Any] = []
-        connect = b"CONNECT there:443 HTTP/1.1\r\nhost: there:443\r\n\r\n"
-        for event in (events.Start(), events.DataReceived(client, connect)):
-            told += driven(top, event)
-        assert (top.tunnel is not None) is (kind is Quick)
+        told: list[Any] = [*driven(top, events.Start())]
+        peers: dict[str, Connection] = {"client": client, "server": below.server}
+        if plain_before:
+            told += driven(top, events.DataReceived(client, PLAIN))
+            [peers["other"]] = set(top.connections) - {client}
+            told += driven(top, events.DataReceived(peers["other"], ANSWER))
+        told += driven(top, events.DataReceived(client, CONNECT))
+        assert (top.tunnel is not None) is (kind is Quick and not plain_before)
         for name, data in steps:
-            peer: Connection = client if name.startswith("client") else below.server
-            if not peer.state & ConnectionState.CAN_READ:
+            peer = peers.get(name.split()[0])
+            if peer is None or not peer.state & ConnectionState.CAN_READ:
                 continue
             if name.endswith("closes"):
                 peer.state &= ~ConnectionState.CAN_READ
@@ -216,16 +226,20 @@ def driven(top: mitm_http.HttpLayer, event: events.Event) -> Iterator[Any]:
 
 
 STEPS = st.tuples(
-    st.sampled_from(["client", "client", "client", "server", "client closes", "server closes"]),
+    st.sampled_from(
+        ["client", "client", "client", "server", "other", "client closes", "server closes", "other closes"]
+    ),
     st.sampled_from([b"hello", b"o", b"w", b"c", b"h", b"s", b"e", b"x" * 5000]),
-)
+)  # fmt: skip
 
 
-@given(st.lists(STEPS, max_size=12))
+@given(st.lists(STEPS, max_size=12), st.booleans())
 def test_what_goes_straight_inside_is_what_mitmproxy_would_make_of_it(
-    steps: list[tuple[str, bytes]],
+    steps: list[tuple[str, bytes]], plain_before: bool
 ) -> None:
-    assert story(Quick, steps) == story(Slow, steps)
+    quick = story(Quick, steps, plain_before=plain_before)
+
+    assert quick == story(Slow, steps, plain_before=plain_before)
 
 
 def test_plain_requests_are_no_tunnel() -> None:

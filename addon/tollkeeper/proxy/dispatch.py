@@ -12,18 +12,17 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import fields
 from typing import Any
 
-from mitmproxy import addonmanager, ctx, exceptions, hooks
-from mitmproxy.flow import Flow
-from mitmproxy.proxy import commands, layer
+from mitmproxy import addonmanager, exceptions, hooks
 
 log = logging.getLogger("mitmproxy.addonmanager")
 
 REST = "rest_of_handlers"
-"""Where a hook keeps what is left of its handlers while it goes the long way."""
-
+"""Where a hook keeps what is left of its handlers, when some were called before."""
 
 FIELDS: dict[type[hooks.Hook], tuple[str, ...]] = {}
 """What ``arguments_of`` has been asked for."""
+
+type Rest = Coroutine[Any, Any, None]
 
 
 class CachedDispatch(addonmanager.AddonManager):
@@ -59,12 +58,16 @@ class CachedDispatch(addonmanager.AddonManager):
         if rest is not None:
             await rest
 
-    def begin(self, event: hooks.Hook) -> Coroutine[Any, Any, None] | None:
+    def begin(self, event: hooks.Hook) -> Rest | None:
         """Call the handlers up to the first that has to be waited for; what is left, None for nothing."""
         handlers = self.handlers.get(event.name)
         if handlers is None:
             handlers = [f for addon in self.chain for _, f in self._iter_hooks(addon, event)]
             self.handlers[event.name] = handlers
+        return self.call(event, handlers)
+
+    def call(self, event: hooks.Hook, handlers: list[Callable[..., Any]]) -> Rest | None:
+        """As ``begin``, of these handlers."""
         arguments = arguments_of(event)
         for at, handler in enumerate(handlers, 1):
             try:
@@ -84,58 +87,17 @@ class CachedDispatch(addonmanager.AddonManager):
         self, event: hooks.Hook, waited_for: Awaitable[Any], handlers: list[Callable[..., Any]]
     ) -> None:
         """Wait for one handler, then call those behind it."""
-        arguments = arguments_of(event)
-
-        def first(*_arguments: Any) -> Awaitable[Any]:
-            return waited_for
-
-        for handler in (first, *handlers):
-            try:
-                result = handler(*arguments)
-                if result is not None and inspect.isawaitable(result):
-                    await result
-            except exceptions.AddonHalt:
-                return
-            except exceptions.OptionsError:
-                raise
-            except Exception:
-                log.exception("Addon error in %s", event.name)
-
-    def ends_here(self, hook: commands.Command) -> bool:
-        """Call the handlers of a flow's hook; False when somebody has to be waited for.
-
-        Then the hook has to go the long way, on which only what is left is called.
-        """
-        assert isinstance(hook, commands.StartHook)
-        flow: Flow = vars(hook)["flow"]
-        rest = self.begin(hook)
-        if rest is None:
-            self.begin(hooks.UpdateHook([flow]))
-            if not flow.intercepted:
-                return True
-            rest = nothing()
-        vars(hook)[REST] = rest
-        return False
-
-
-def hooks_here(steps: layer.CommandGenerator[None]) -> layer.CommandGenerator[None]:
-    """What a stream's generator yields, but its hooks that nobody waits in are over at once.
-
-    mitmproxy makes a task for each hook, sends it up through all layers and its end down again, which
-    for the two of a call that nobody waits in is a twentieth of all its instructions. Hooks of a layer
-    inside (a WebSocket's) go that way: it is that layer which waits for their end.
-    """
-    addons = getattr(ctx, "master", None) and ctx.master.addons
-    reply = None
-    while True:
         try:
-            command = steps.send(reply)
-        except StopIteration:
+            await waited_for
+        except exceptions.AddonHalt:
             return
-        reply = None
-        own = isinstance(command, commands.StartHook) and command.blocking is True
-        if not own or not isinstance(addons, CachedDispatch) or not addons.ends_here(command):
-            reply = yield command
+        except exceptions.OptionsError:
+            raise
+        except Exception:
+            log.exception("Addon error in %s", event.name)
+        rest = self.call(event, handlers)
+        if rest is not None:
+            await rest
 
 
 def arguments_of(event: hooks.Hook) -> list[Any]:
@@ -145,7 +107,3 @@ def arguments_of(event: hooks.Hook) -> list[Any]:
     if names is None:
         names = FIELDS[kind] = tuple(field.name for field in fields(kind))  # type: ignore[arg-type]
     return [getattr(event, name) for name in names]
-
-
-async def nothing() -> None:
-    """What is left to be called where only an intercepted flow is waited for."""

@@ -49,7 +49,11 @@ class GovernedHttpLayer(mitm_http.HttpLayer):
             yield from self.inside(self.tunnel, event)
 
     def established(self) -> mitm_http.HttpStream | None:
-        """The CONNECT of this connection, from when on its client was answered."""
+        """The CONNECT of this connection, from when on its client was answered.
+
+        None where requests came before it whose servers are still connected: what those send is not of
+        the tunnel.
+        """
         if self.mode is not mitm_http.HTTPMode.regular:
             return None
         client = self.connections.get(self.context.client)
@@ -58,7 +62,8 @@ class GovernedHttpLayer(mitm_http.HttpLayer):
         stream = self.streams.get(client.stream_id)
         if stream is None or stream.child_layer is None:
             return None
-        return stream if stream.flow.request.method == "CONNECT" else None
+        alone = all(one in (client, stream) for one in self.connections.values())
+        return stream if alone and stream.flow.request.method == "CONNECT" else None
 
     def inside(
         self, tunnel: mitm_http.HttpStream, event: events.Event

@@ -23,7 +23,7 @@ from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import http as mitm_http
 
 from tollkeeper.proxy.answer import Answer
-from tollkeeper.proxy.dispatch import hooks_here
+from tollkeeper.proxy.header_hooks import header_hooks_here
 from tollkeeper.proxy.own_hooks import (
     AnswerTooLargeHook,
     BodyTooLargeHook,
@@ -108,7 +108,7 @@ class GovernedStream(mitm_http.HttpStream):
         """As mitmproxy's, and deaf to what is left of an answer that was replaced."""
         if self.turned_off and isinstance(event, OF_AN_ANSWER):
             return
-        yield from hooks_here(super()._handle_event(event))
+        yield from header_hooks_here(super()._handle_event(event))
 
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """Dress the request for its way out, once there is a connection to send it on.
