@@ -199,23 +199,25 @@ def story(
     return told
 
 
-def driven(top: mitm_http.HttpLayer, event: events.Event) -> Iterator[Any]:
+def driven(
+    top: mitm_http.HttpLayer, event: events.Event, inside: type[layer.Layer] = Inside
+) -> Iterator[Any]:
     """The commands of one event; each that waits for an answer has it at once."""
     for command in top.handle_event(event):
         match command:
             case layer.NextLayerHook():
-                command.data.layer = Inside(command.data.context)
-                yield from driven(top, events.HookCompleted(command))
+                command.data.layer = inside(command.data.context)
+                yield from driven(top, events.HookCompleted(command), inside)
             case commands.StartHook():
                 yield command.name
-                yield from driven(top, events.HookCompleted(command))
+                yield from driven(top, events.HookCompleted(command), inside)
             case commands.OpenConnection():
                 command.connection.state = ConnectionState.OPEN
                 yield "open"
-                yield from driven(top, events.OpenConnectionCompleted(command, None))
+                yield from driven(top, events.OpenConnectionCompleted(command, None), inside)
             case commands.RequestWakeup():
                 yield "wake"
-                yield from driven(top, events.Wakeup(command))
+                yield from driven(top, events.Wakeup(command), inside)
             case commands.SendData():
                 yield command.connection is top.context.client, command.data
             case commands.CloseConnection():
@@ -240,6 +242,30 @@ def test_what_goes_straight_inside_is_what_mitmproxy_would_make_of_it(
     quick = story(Quick, steps, plain_before=plain_before)
 
     assert quick == story(Slow, steps, plain_before=plain_before)
+
+
+def test_client_that_leaves_before_its_connect_is_answered_is_gone_inside_too() -> None:
+    heard: list[type[events.Event]] = []
+
+    class Listens(Inside):
+        def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+            heard.append(type(event))
+            yield from super()._handle_event(event)
+
+    with mitmproxy_context(proxyserver.Proxyserver()) as made:
+        client = tflow.tclient_conn()
+        client.alpn = None
+        client.state = ConnectionState.OPEN
+        top = mitm_http.HttpLayer(context.Context(client, made.options), mitm_http.HTTPMode.regular)
+        top.__class__ = Quick
+        list(driven(top, events.Start()))
+        [asked] = top.handle_event(events.DataReceived(client, CONNECT + b"hello"))
+        [connected] = top.handle_event(events.HookCompleted(asked))
+        client.state &= ~ConnectionState.CAN_READ
+        list(driven(top, events.ConnectionClosed(client)))
+        list(driven(top, events.HookCompleted(connected), Listens))
+
+    assert heard == [events.Start, events.DataReceived, events.ConnectionClosed]
 
 
 def test_plain_requests_are_no_tunnel() -> None:

@@ -110,6 +110,15 @@ class GovernedStream(mitm_http.HttpStream):
             return
         yield from header_hooks_here(super()._handle_event(event))
 
+    def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
+        """As mitmproxy's, but a client that left before its CONNECT was answered is just gone.
+
+        mitmproxy hands on what it calls that in HTTP, which no layer inside knows.
+        """
+        if isinstance(event, mitm_http.RequestProtocolError):
+            event = events.ConnectionClosed(self.context.client)
+        yield from super().passthrough(event)
+
     def make_server_connection(self) -> layer.CommandGenerator[bool]:
         """Dress the request for its way out, once there is a connection to send it on.
 
