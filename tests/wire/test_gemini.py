@@ -59,6 +59,14 @@ def test_both_spellings_are_read(parse, spelled, inner) -> None:
     assert parse("gemini", **{spelled: {inner: 77}}).max_output_tokens == 77
 
 
+@pytest.mark.parametrize("odd", ["generationConfig_", "generation__config", "Generation_Config"])
+def test_what_is_in_neither_spelling_is_another_field(parse, odd: str) -> None:
+    call = parse("gemini", **{odd: {"maxOutputTokens": 5}})
+
+    assert call.max_output_tokens is None
+    assert call.unknown_parameters == (odd,)
+
+
 @pytest.mark.parametrize(
     ("tool", "offered", "served"),
     [

@@ -72,7 +72,7 @@ def _camel(name: str) -> str:
 
 
 def in_camel_case(body: Mapping[str, Any]) -> dict[str, Any]:
-    """An object with its keys in camelCase.
+    """An object with its keys in camelCase; what is in neither spelling stays as it is: another field.
 
     Raises:
         WireError: When one field is there in both spellings.
@@ -80,6 +80,7 @@ def in_camel_case(body: Mapping[str, Any]) -> dict[str, Any]:
     named: dict[str, Any] = {}
     for key, value in body.items():
         camel = _camel(key) if "_" in key else key
+        camel = camel if _snake(camel) == key else key
         if camel in named:
             raise WireError(f"{camel} and {_snake(camel)} are one field; send it once.")
         named[camel] = value
