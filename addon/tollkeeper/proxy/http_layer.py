@@ -38,8 +38,8 @@ class GovernedHttpLayer(mitm_http.HttpLayer):
     def handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         """As mitmproxy's, but what comes in a tunnel goes straight to the layer inside.
 
-        mitmproxy takes each piece for a part of an HTTP message and what is answered too, which is a
-        tenth of the work of a small call.
+        mitmproxy takes each piece, there and back, for a part of an HTTP message: a fortieth of the
+        instructions of a small call.
         """
         if self.tunnel is None or isinstance(event, THROUGH_HTTP):
             yield from super().handle_event(event)
