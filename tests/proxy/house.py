@@ -7,7 +7,7 @@ import base64
 import json
 import logging
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 from mitmproxy import connection, http
+from mitmproxy.addonmanager import AddonManager
 from mitmproxy.test import taddons, tflow, tutils
 
 from tollkeeper.core import identity
@@ -24,6 +25,7 @@ from tollkeeper.home import Home
 from tollkeeper.ledger.books import verify
 from tollkeeper.ledger.spool import take_in
 from tollkeeper.ledger.sqlite import SqliteLedger
+from tollkeeper.proxy.dispatch import CachedDispatch
 from tollkeeper.proxy.doorkeeper import Doorkeeper
 from tollkeeper.proxy.enforcer import Enforcer
 from tollkeeper.proxy.outgoing import Outgoing
@@ -258,6 +260,18 @@ def mitmproxy_context(*addons: Any) -> Iterator[taddons.context]:
             yield made
         finally:
             logging.root.handlers[:] = before
+
+
+@contextmanager
+def dispatching(addons: Iterable[Any], *, cached: bool) -> Iterator[AddonManager]:
+    """A manager that has these addons: with our dispatch, or mitmproxy's own."""
+    with mitmproxy_context() as made:
+        manager: AddonManager = made.master.addons
+        if cached:
+            CachedDispatch.install(manager)
+        for addon in addons:
+            manager.add(addon)
+        yield manager
 
 
 def run[T](work: Coroutine[Any, Any, T]) -> T:

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 from mitmproxy import addonmanager, exceptions, hooks
-from mitmproxy.addonmanager import AddonManager
 from mitmproxy.proxy.layers.http import HttpRequestHook
 from mitmproxy.test import tflow
 
-from proxy.house import mitmproxy_context
+from proxy.house import dispatching, mitmproxy_context
 from tollkeeper.proxy.dispatch import CachedDispatch
 
 
@@ -43,12 +42,7 @@ def told(build: Any, *, cached: bool) -> tuple[list[str], str]:
     seen: list[str] = []
 
     async def story() -> str:
-        with mitmproxy_context() as made:
-            manager: AddonManager = made.master.addons
-            if cached:
-                CachedDispatch.install(manager)
-            for addon in build(seen):
-                manager.add(addon)
+        with dispatching(build(seen), cached=cached) as manager:
             try:
                 for _ in range(2):
                     await manager.trigger_event(HttpRequestHook(tflow.tflow()))

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from mitmproxy import exceptions, http
-from mitmproxy.addonmanager import AddonManager
 from mitmproxy.proxy import commands
 from mitmproxy.proxy.layers.http import (
     HttpRequestHeadersHook,
@@ -16,8 +15,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.test import tflow
 
-from proxy.house import mitmproxy_context
-from tollkeeper.proxy.dispatch import CachedDispatch
+from proxy.house import dispatching
 from tollkeeper.proxy.header_hooks import header_hooks_here
 
 
@@ -70,12 +68,7 @@ def through(
         seen.append("goes on")
 
     async def story() -> int:
-        with mitmproxy_context() as made:
-            manager: AddonManager = made.master.addons
-            if cached:
-                CachedDispatch.install(manager)
-            for addon in build(seen):
-                manager.add(addon)
+        with dispatching(build(seen), cached=cached) as manager:
             flow, went = tflow.tflow(), 0
             for hook in header_hooks_here(steps(flow)):
                 went += 1
