@@ -7,6 +7,7 @@ import secrets
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _NOT_FOUND: Final = 127
 _FIRST_BYTES: Final = 128  # enough for the line that names a script's interpreter
 _NODE_SECONDS: Final = 5
+_SETTLING_SECONDS: Final = 0.25  # a program may end before its last answer is settled
 _KEPT_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _BASE32: Final = "abcdefghijkmnpqrstuvwxyz23456789"
 """Letters and digits that nobody mistakes for each other."""
@@ -317,6 +319,10 @@ def _wait(command: list[str], environment: dict[str, str], folder: Path, place: 
 def summary(ledger: Ledger, run: str) -> str:
     """Calls, cost, what reached nobody, refusals, holds."""
     made = reports.summary_of_run(ledger, run)
+    give_up = time.monotonic() + _SETTLING_SECONDS
+    while made.open_nano_usd and time.monotonic() < give_up:
+        time.sleep(0.01)
+        made = reports.summary_of_run(ledger, run)
     parts = [f"{made.calls} call{'' if made.calls == 1 else 's'}", dollars(made.cost_nano_usd)]
     if made.notional_nano_usd:
         parts.append(f"notional {dollars(made.notional_nano_usd)} paid by a plan")

@@ -189,7 +189,7 @@ class Walk:
             passes(piece)
         if cut is None:
             passes(b"")
-            await enforcer.response(flow)
+            await self.house.end(flow)
             return bill(usage, asked.model, tier, kind.percent), True
         await enforcer.error(flow)
         received = delivered(frames, cut)

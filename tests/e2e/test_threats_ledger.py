@@ -93,7 +93,7 @@ def test_answer_that_meets_a_full_disk_passes_and_is_booked_when_there_is_room(
         limit_files(proxy, PAGE_BYTES)
 
         assert tunnel.hear().status == 200
-    assert '"settlement"' in spooled(world)
+    wait(lambda: '"settlement"' in spooled(world))
     is_refused(world)
     limit_files(proxy, NO_LIMIT)
     wait(lambda: world.books()["open"] == 0)

@@ -32,6 +32,11 @@ from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.simulator import wiring
 from tollkeeper.simulator.lab import Lab
 
+SETTLING_SECONDS = 0.5
+"""How long a settlement may take that lingers behind its answer, on a busy machine."""
+
+UNDER_WAY = "select 1 from calls where state = 'forwarded' limit 1"
+
 CLIENT = Path(__file__).with_name("raw_client.py")
 
 PATIENCE_SECONDS = 90.0
@@ -97,8 +102,12 @@ class World:
         temporary.replace(self.home.root / "policy.yaml")
 
     def ledger(self) -> SqliteLedger:
-        """The books, for looking."""
-        return SqliteLedger(self.home.database, operator_key=self.home.read_operator_key())
+        """The books, for looking: what was answered is settled by then, unless it goes on."""
+        ledger = SqliteLedger(self.home.database, operator_key=self.home.read_operator_key())
+        deadline = time.monotonic() + SETTLING_SECONDS
+        while time.monotonic() < deadline and any(ledger.rows(UNDER_WAY)):
+            time.sleep(0.005)
+        return ledger
 
     def agent(self, name: str = "atlas", parent: str | None = None, **limits: Any) -> str:
         """Make an agent; its token."""

@@ -195,8 +195,14 @@ class House:
         assert flow.response is not None
         if not flow.response.stream:
             flow.response.data.content = body
-        await self.enforcer.response(flow)
+        await self.end(flow)
         return flow
+
+    async def end(self, flow: http.HTTPFlow) -> None:
+        """The end of an answer, as mitmproxy goes it."""
+        rest = self.enforcer.response(flow)
+        if rest is not None:
+            await rest
 
     # ---- what one looks at
 
@@ -206,7 +212,8 @@ class House:
             await asyncio.sleep(0.005)
 
     def ledger(self) -> SqliteLedger:
-        """The books, for looking and for what other processes do."""
+        """The books, for looking and for what other processes do; what lingered is written by then."""
+        self.station.writer.write_lingering()
         return SqliteLedger(self.home.database, operator_key=self.home.read_operator_key())
 
     def calls(self) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ def test_refusal_runs_through_the_way_back_untouched(house: House) -> None:
     before = flow.response.get_state()
 
     house.enforcer.responseheaders(flow)
-    asyncio.run(house.enforcer.response(flow))
+    asyncio.run(house.end(flow))
 
     assert flow.response.get_state() == before
 
@@ -55,7 +55,7 @@ def test_second_response_or_error_books_nothing_more(house: House) -> None:
     flow = house.judged()
     asyncio.run(house.give(flow, answered()))
 
-    asyncio.run(house.enforcer.response(flow))
+    asyncio.run(house.end(flow))
     asyncio.run(house.enforcer.error(flow))
 
     [row] = house.calls()

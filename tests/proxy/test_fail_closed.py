@@ -253,7 +253,7 @@ def test_fault_at_any_line_of_the_way_back_books_the_call_and_holds_back_the_ans
             house.enforcer.responseheaders(flow)
         assert flow.response is not None
         flow.response.data.content = body
-        await house.enforcer.response(flow)
+        await house.end(flow)
 
     def check(flow: http.HTTPFlow, strike: Strike) -> None:
         assert house.open_calls() == 0, strike.where

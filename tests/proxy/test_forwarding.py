@@ -109,7 +109,7 @@ def test_signed_stream_leaves_as_it_was_signed_and_is_counted_by_what_is_seen(
     word = b'data: {"choices":[{"index":0,"delta":{"content":"word"}}]}\n\n'
     for chunk in (word, b"data: [DONE]\n\n", b""):
         flow.response.stream(chunk)
-    asyncio.run(house.enforcer.response(flow))
+    asyncio.run(house.end(flow))
     [row] = house.calls()
     assert (row["outcome"], row["basis"]) == ("complete", "estimated")
     assert 0 < row["cost_nano_usd"] <= row["worst_nano_usd"]

@@ -29,6 +29,7 @@ PINNED = {
     "HttpLayer._handle_event": "6ba31883cc7a06b3",
     "HttpLayer.make_stream": "654959c6e74548e1",
     "HttpLayer.event_to_child": "1095f6e1581d1780",
+    "Context.fork": "cad9374a0689f10a",
     "HttpStream.handle_connect_finish": "eb3a0054cb5b716e",
     "HttpStream.passthrough": "a6df32aba1ae251a",
     "HttpStream._handle_event": "e3cbfef7310ae81f",

@@ -37,6 +37,8 @@ def test_every_question_has_the_same_answer(fields: list[tuple[bytes, bytes]], n
         lambda headers: list(headers),
         lambda headers: bytes(headers),
         lambda headers: headers.pop(name, None),
+        lambda headers: headers.__setitem__(name, "set"),
+        lambda headers: headers.__setitem__(name, b"set as bytes"),
         lambda headers: headers.fields,
         lambda headers: headers.copy().fields,
     ):

@@ -13,14 +13,14 @@ from mitmproxy.test import tflow
 
 from proxy.house import OPENAI, House
 from tollkeeper import facts
-from tollkeeper.domain import Call, Dialect, Reason
+from tollkeeper.domain import Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy.reading import (
     METHOD_OVERRIDES,
-    bound,
     headers_of,
     likeness,
     objection,
+    place_of,
     read,
     strip_control_headers,
     undo,
@@ -281,14 +281,8 @@ def test_any_edit_makes_a_request_another_one(house: House, edit: object) -> Non
     assert likeness(flow.request) != before
 
 
-CALL = Call(
-    provider="openai", dialect=Dialect.OPENAI_CHAT, operation="chat", metered=True,
-    approval_digest="d",
-)  # fmt: skip
-
-
-def digest_of(url: str, method: str = "POST") -> str:
-    return bound(CALL, http.Request.make(method, url)).approval_digest
+def place(url: str, method: str = "POST") -> str:
+    return place_of(http.Request.make(method, url))
 
 
 @pytest.mark.parametrize(
@@ -308,5 +302,5 @@ def digest_of(url: str, method: str = "POST") -> str:
 def test_approval_is_bound_to_where_a_call_goes_and_not_to_its_being_streamed(
     one: str, other: str, same: bool
 ) -> None:
-    assert (digest_of(one) == digest_of(other)) is same
-    assert digest_of(one) != digest_of(one, "PUT")
+    assert (place(one) == place(other)) is same
+    assert place(one) != place(one, "PUT")

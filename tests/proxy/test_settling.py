@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sqlite3
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -29,7 +30,8 @@ from tollkeeper.domain import (
     Usage,
 )
 from tollkeeper.ledger.spool import FILE_NAME
-from tollkeeper.proxy import settling
+from tollkeeper.ledger.sqlite import SqliteLedger
+from tollkeeper.proxy import settling, writer
 
 STREAM = {
     "model": "gpt-4o-mini",
@@ -60,7 +62,7 @@ def streamed(house: House, *chunks: bytes, cut: bool, status: int = 200) -> dict
         asyncio.run(house.enforcer.error(flow))
     else:
         flow.response.stream(b"")
-        asyncio.run(house.enforcer.response(flow))
+        asyncio.run(house.end(flow))
     return house.calls()[-1]
 
 
@@ -316,19 +318,70 @@ def test_settlement_of_a_call_nobody_knows_is_recorded_as_such(house: House) -> 
     assert "spool_refused" in house.kinds()
 
 
-def test_settlement_cancelled_while_it_waits_is_kept(house: House) -> None:
+def test_settlement_lingers_until_the_next_admission_which_finds_its_money(house: House) -> None:
     call, books = admitted(house), house.enforcer.books
 
     async def story() -> None:
-        task = asyncio.create_task(books.settle(call, settling.NOT_SENT))
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
+        books.settle(call, settling.NOT_SENT)
+        assert house.station.writer.wishes
+        await house.judge(house.flow())
 
     run(story())
 
+    first, second = house.calls()
+    assert (first["state"], second["state"]) == ("settled", "forwarded")
+    records = [one for one in house.ledger().audit() if one["call"]]
+    assert [one["kind"] for one in records] == ["admitted", "settled", "admitted"]
+
+
+def test_settlement_that_nobody_waits_for_is_written_soon(house: House) -> None:
+    call, books = admitted(house), house.enforcer.books
+    other = SqliteLedger(house.home.database)
+
+    async def story() -> None:
+        books.settle(call, settling.NOT_SENT)
+        async with asyncio.timeout(20):
+            while next(other.rows("SELECT state FROM calls"))["state"] != "settled":
+                await asyncio.sleep(0.005)
+
+    run(story())
+    other.close()
+
+
+def test_settlement_that_the_ledger_does_not_take_goes_to_the_spool(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, books = admitted(house), house.enforcer.books
+    monkeypatch.setattr(writer, "PATIENCE_NS", 20_000_000)
+
+    async def story() -> None:
+        other = sqlite3.connect(house.home.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        books.settle(call, settling.NOT_SENT)
+        await house.station.writer.idle()
+        other.close()
+
+    run(story())
+
+    assert (house.home.spool / FILE_NAME).exists()
     assert house.open_calls() == 0
+
+
+def test_settlement_that_nothing_takes_leaves_the_call_reserved(house: House) -> None:
+    call, books = admitted(house), house.enforcer.books
+    house.station.ledger.close()
+    house.home.spool.rmdir()
+    house.home.spool.touch()
+
+    async def story() -> None:
+        books.settle(call, settling.NOT_SENT)
+        await house.station.writer.idle()
+
+    run(story())
+    house.home.spool.unlink()
+    house.home.spool.mkdir()
+
+    assert [row["state"] for row in house.calls()] == ["forwarded"]
 
 
 def test_spooled_settlement_keeps_its_usage(house: House) -> None:

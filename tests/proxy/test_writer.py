@@ -135,3 +135,34 @@ def test_idle_is_when_everything_that_was_wanted_is_written(house: House) -> Non
         return written
 
     assert run(story()) == [f"{i:03}" for i in range(100)]
+
+
+def test_what_nobody_waits_for_stays_before_what_is_wanted_later(house: House) -> None:
+    failed: list[Exception] = []
+
+    async def story() -> None:
+        writer = house.station.writer
+        writer.write_behind(noted(house, "a"), failed.append)
+        writer.write_behind(noted(house, "b", ValueError("b")), failed.append)
+        await writer.write(noted(house, "c"))
+
+    run(story())
+
+    ledger = house.ledger()
+    written = [row["actor"] for row in ledger.audit(limit=1000) if row["kind"] == "note"]
+    ledger.close()
+    assert written[-1] == "c"
+    assert written[0] == "a"
+    assert [str(error) for error in failed] == ["b"]
+
+
+def test_what_nobody_waits_for_leaves_nothing_scheduled(house: House) -> None:
+    async def story() -> None:
+        house.station.writer.write_behind(noted(house, "one"), pytest.fail)
+        await asyncio.sleep(writer.LINGER_SECONDS * 4)
+
+    run(story())
+
+    assert house.station.writer.wishes == []
+    assert not house.station.writer.lingering
+    assert actors(house) == ["one"]

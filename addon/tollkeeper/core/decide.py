@@ -92,12 +92,15 @@ class CallCase:
         sheet: PriceSheet | None,
         now_ns: int,
         said: Mapping[str, str] | None = None,
+        *,
+        place: str = "",
     ) -> None:
         """Match every rule that needs no ledger, before the transaction begins.
 
         Args:
             sheet: Of the provider and model that ``resolve`` names; None when no price is known.
             said: What the agent says of itself: ``step``, ``step_type``, ``project``, ``priority``.
+            place: Where the call goes, with everything of it that an approval is bound to.
         """
         self.call = call
         self.principal = principal
@@ -105,6 +108,7 @@ class CallCase:
         self.sheet = sheet
         self.now_ns = now_ns
         self._said = said or {}
+        self._place = place
         self._view = view_of(policy)
         self._weighed: Weighed | None = None
         self._known_stack: tuple[Standing, Stack] | None = None
@@ -128,7 +132,7 @@ class CallCase:
         """Who asks for what, where it goes, and every byte of it that a resend keeps."""
         parts = (self.principal.agent, self.provider, self.model or "", self.call.operation)
         plan = ("by plan",) if self.call.by_plan else ()
-        bound_to = "\0".join((*parts, self.call.approval_digest, *plan))
+        bound_to = "\0".join((*parts, self.call.approval_digest, *plan, self._place))
         return hashlib.sha256(bound_to.encode("utf-8", "surrogatepass")).hexdigest()
 
     @property

@@ -8,11 +8,9 @@ from typing import NamedTuple
 
 from tollkeeper.domain import NS_PER_SECOND, Account, Balance
 from tollkeeper.errors import UsageError
+from tollkeeper.ledger import standings
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
-
-FOREVER = 2**63 - 1
-"""The end of a window that never ends: the largest integer that SQLite keeps."""
 
 SUMS = (
     "coalesce(sum(CASE WHEN kind IN ('post', 'overrun') THEN amount_nano_usd END), 0) AS spent,"
@@ -27,8 +25,6 @@ CREDIT = """
     WHERE subject = ? AND credit_window = ? AND credit_starts_ns = ?
 """
 """Credit of a subject in one window."""
-
-_BALANCE = "spent_nano_usd, reserved_nano_usd, calls, credit_nano_usd"
 
 
 HOUR_NS = 3600 * NS_PER_SECOND
@@ -83,6 +79,7 @@ class Accounts(Journal):
                 (account.subject, kind, amount_nano_usd, now_ns, now_ns, account.window,
                  account.starts_ns),
             )  # fmt: skip
+            standings.forget(connection, account.subject)
             connection.execute(
                 "UPDATE balances SET credit_nano_usd = ? WHERE subject = ? AND ends_ns = ?"
                 " AND window = ? AND starts_ns = ?",
@@ -110,30 +107,29 @@ def balances(
         subjects: Who else it would be good to know of.
     """
     keys = [_key(account) for account in accounts]
-    earliest = min([key[1] for key in keys], default=FOREVER)
-    asked = {*subjects, *[key[0] for key in keys]}
-    rows = connection.execute(_standing(len(asked)), (earliest, *asked)).fetchall()
-    stored = {row[:4]: row for row in rows}
+    earliest = min([key[1] for key in keys], default=standings.FOREVER)
+    standing = standings.known(connection, {*subjects, *[key[0] for key in keys]}, earliest)
     found = {
-        account: Balance(*stored[key][6:]) if key in stored else _opened(connection, account)
+        account: stands.balance()
+        if (stands := standing[key[0]].rows.get(key[1:]))
+        else _opened(connection, account)
         for account, key in zip(accounts, keys, strict=True)
     }
-    in_flight = {row[0]: row[4] for row in rows if row[2] == "total"}
-    return Balances(found, in_flight, max([row[5] for row in rows], default=0))
-
-
-@cache
-def _standing(subjects: int) -> str:
-    return (
-        f"SELECT subject, ends_ns, window, starts_ns, in_flight, last_ns, {_BALANCE} FROM balances"
-        f" WHERE ends_ns >= ? AND subject IN ({_marks(subjects)})"
+    totals = {
+        one: known.rows[standings.TOTAL]
+        for one, known in standing.items()
+        if standings.TOTAL in known.rows
+    }
+    last_ns = max(
+        [r.last_ns for known in standing.values() for r in known.rows.values()], default=0
     )
+    return Balances(found, {one: row.in_flight for one, row in totals.items()}, last_ns)
 
 
 def in_flight(connection: Connection, subject: str) -> int:
     """How many calls of this subject are forwarded and not settled."""
     row = connection.execute(
-        f"SELECT in_flight FROM balances WHERE subject = ? AND ends_ns = {FOREVER}"
+        f"SELECT in_flight FROM balances WHERE subject = ? AND ends_ns = {standings.FOREVER}"
         " AND window = 'total' AND starts_ns = 0",
         (subject,),
     ).fetchone()
@@ -171,11 +167,13 @@ def reserve(
             "INSERT INTO transfer_hours VALUES (?, ?) ON CONFLICT DO NOTHING", (hour, first)
         )
     slots = int(forwarded)
-    connection.execute(_move(len(subjects)), (0, amount_nano_usd, 1, slots, now_ns, *subjects))
+    standings.move(connection, subjects, 0, amount_nano_usd, 1, slots, now_ns)
     new = [one for one in subjects if one not in before.in_flight]
     if new:  # the others' totals were moved
+        for one in new:
+            standings.forget(connection, one)
         connection.executemany(
-            f"INSERT INTO balances SELECT ?1, {FOREVER}, 'total', 0, 0, ?2, 1, 0, ?3, ?4"
+            f"INSERT INTO balances SELECT ?1, {standings.FOREVER}, 'total', 0, 0, ?2, 1, 0, ?3, ?4"
             " WHERE NOT EXISTS (SELECT 1 FROM balances WHERE subject = ?1 AND window = 'total')",
             [(one, amount_nano_usd, now_ns, slots) for one in new],
         )
@@ -226,9 +224,7 @@ def post(
             " VALUES (?, ?, 'overrun', ?, 0, ?, ?)",
             [(call, one, cost_nano_usd - posted, booked_ns, now_ns) for one in subjects],
         )
-    connection.execute(
-        _move(len(subjects)), (cost_nano_usd, -reserved, 0, -int(forwarded), booked_ns, *subjects)
-    )
+    standings.move(connection, subjects, cost_nano_usd, -reserved, 0, -int(forwarded), booked_ns)
 
 
 def void(
@@ -245,9 +241,7 @@ def void(
     reserved, booked_ns = pending[0].amount_nano_usd, pending[0].booked_ns
     subjects = [one.subject for one in pending]
     _resolve(connection, call, "void", 0, -1, pending, now_ns)
-    connection.execute(
-        _move(len(subjects)), (0, -reserved, -1, -int(forwarded), booked_ns, *subjects)
-    )
+    standings.move(connection, subjects, 0, -reserved, -1, -int(forwarded), booked_ns)
 
 
 def _resolve(
@@ -287,25 +281,11 @@ def _pending(subjects: int) -> str:
     )
 
 
-@cache
-def _move(subjects: int) -> str:
-    """Add to every balance of so many subjects whose window holds a moment.
-
-    Its parameters: spent, reserved, calls, in flight, the moment, the subjects.
-    """
-    marks = ", ".join(f"?{n + 6}" for n in range(subjects))
-    return (
-        "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?1,"
-        " reserved_nano_usd = reserved_nano_usd + ?2, calls = calls + ?3,"
-        " in_flight = in_flight + ?4 * (window = 'total'), last_ns = max(last_ns, ?5)"
-        f" WHERE subject IN ({marks}) AND ends_ns > ?5 AND starts_ns <= ?5"
-    )
-
-
 def _opened(connection: Connection, account: Account) -> Balance:
     balance = _stored(connection, account)
     if balance is None:
         balance, last_ns = _summed(connection, account)
+        standings.forget(connection, account.subject)
         connection.execute(
             "INSERT INTO balances VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
             (*_key(account), balance.spent_nano_usd, balance.reserved_nano_usd, balance.calls,
@@ -316,7 +296,7 @@ def _opened(connection: Connection, account: Account) -> Balance:
 
 def _stored(connection: Connection, account: Account) -> Balance | None:
     row = connection.execute(
-        f"SELECT {_BALANCE} FROM balances"
+        f"SELECT {standings.BALANCE} FROM balances"
         " WHERE subject = ? AND ends_ns = ? AND window = ? AND starts_ns = ?",
         _key(account),
     ).fetchone()
@@ -334,7 +314,7 @@ def _summed(connection: Connection, account: Account) -> tuple[Balance, int]:
     total = connection.execute(
         "SELECT spent_nano_usd, reserved_nano_usd, calls, last_ns FROM balances"
         " WHERE subject = ? AND ends_ns = ? AND window = 'total' AND starts_ns = 0",
-        (subject, FOREVER),
+        (subject, standings.FOREVER),
     ).fetchone()
     if total is None or total[3] < starts_ns:
         return Balance(credit_nano_usd=credit), 0
@@ -351,7 +331,7 @@ def _summed(connection: Connection, account: Account) -> tuple[Balance, int]:
 
 
 def _key(account: Account) -> tuple[str, int, str, int]:
-    ends_ns = FOREVER if account.resets_ns is None else account.resets_ns
+    ends_ns = standings.FOREVER if account.resets_ns is None else account.resets_ns
     # The plain text of the window, because hashing the member of an enum is slow.
     return (account.subject, ends_ns, account.window.value, account.starts_ns)
 

@@ -61,6 +61,50 @@ class _Part:
         """Nothing ends here."""
 
 
+class _Whole:
+    """A transaction of its own. A class, since a generator for each costs as much as a small statement."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    def __enter__(self) -> Connection:
+        file = self._file
+        file._lock.acquire()
+        try:
+            file._demand_in_place()
+            file._connection.execute("BEGIN IMMEDIATE")
+            file._know_again()
+        except BaseException as error:
+            self._undo(error)
+            raise
+        return file._connection
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
+        if error is None:
+            try:
+                self._file._connection.execute("COMMIT")
+            except BaseException as failed:
+                self._undo(failed)
+                raise
+            self._file._lock.release()
+        else:
+            self._undo(error)
+
+    def _undo(self, error: BaseException) -> None:
+        """Nothing of it stands; the file's own errors go on as a sentence."""
+        file = self._file
+        try:
+            file._connection.known.clear()
+            if file._connection.in_transaction:
+                file._connection.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            raise file._told(failed) from error
+        finally:
+            file._lock.release()
+        if isinstance(error, sqlite3.Error | OSError):
+            raise file._told(error) from error
+
+
 class SqliteFile:
     """One read-write connection and, when asked for, one read-only connection.
 
@@ -73,7 +117,7 @@ class SqliteFile:
             raise LedgerError(f"durability is process or power, not {durability!r}.")
         self.path = path
         self._lock = threading.RLock()
-        self._grouping = False
+        self._whole, self._grouping = _Whole(self), False
         self._damage: LedgerError | None = None
         self._known_version = -1
         self._reader: sqlite3.Connection | None = None
@@ -142,23 +186,7 @@ class SqliteFile:
             LedgerError: When the file cannot be read or written, or is not the one any more that all
                 other processes see.
         """
-        return self._part if self._grouping else self._whole()
-
-    @contextmanager
-    def _whole(self) -> Iterator[Connection]:
-        connection = self._connection
-        with self._lock, self._translated():
-            self._demand_in_place()
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                self._know_again()
-                yield connection
-                connection.execute("COMMIT")
-            except BaseException:
-                connection.known.clear()
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
-                raise
+        return self._part if self._grouping else self._whole
 
     @contextmanager
     def group(self) -> Iterator[None]:
@@ -207,13 +235,17 @@ class SqliteFile:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except sqlite3.Error as e:
-            error = _ledger_error(e, self.path)
-            if _is_damage(e):
-                self._damage = error
-            raise error from e
-        except OSError as e:
-            raise LedgerError(f"{self.path} cannot be opened: {e.strerror or e}.") from e
+        except (sqlite3.Error, OSError) as error:
+            raise self._told(error) from error
+
+    def _told(self, error: sqlite3.Error | OSError) -> LedgerError:
+        """The error in one sentence; damage is remembered."""
+        if isinstance(error, OSError):
+            return LedgerError(f"{self.path} cannot be opened: {error.strerror or error}.")
+        told = _ledger_error(error, self.path)
+        if _is_damage(error):
+            self._damage = told
+        return told
 
     def changed(self) -> bool:
         """Whether another connection committed since the last call; costs microseconds."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Awaitable
 from weakref import WeakKeyDictionary
 
 from mitmproxy import http
@@ -24,11 +25,11 @@ from tollkeeper.proxy.layers import ANSWER_LIMIT_BYTES, UNANSWERED
 from tollkeeper.proxy.outgoing import MissingKeyError, Outgoing
 from tollkeeper.proxy.passage import Passage, dialect_of, fault_response, unanswered_response
 from tollkeeper.proxy.reading import (
-    bound,
     headers_of,
     is_websocket,
     likeness,
     objection,
+    place_of,
     read,
     strip_control_headers,
 )
@@ -122,7 +123,7 @@ class Enforcer:
         )
         if not passage.settled:
             made = settling.reserved(passage.admission.decision, passage.bounding, None)
-            await self.books.settle(passage.admission.id, passage.by_payer(made))
+            self.books.settle(passage.admission.id, passage.by_payer(made))
             passage.settled = True
 
     @fail_closed
@@ -142,9 +143,10 @@ class Enforcer:
             if passage.endpoint is None or upgrades != passage.websocket:
                 self.refusals.refuse_unknown(flow, passage, inbound)
                 return
-            call = bound(route.parse(inbound, passage.endpoint), flow.request)
+            call = route.parse(inbound, passage.endpoint)
             call = self.outgoing.as_sent(flow, inbound.provider, call)
             passage.call = self.keeping.known(call)
+            passage.place = place_of(flow.request)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
             return
@@ -186,7 +188,9 @@ class Enforcer:
         tier = call.service_tier
         sheet = prices.sheet(provider, model, now_ns, tier) if model else None
         passage.sheet = telling(sheet, call)
-        case = CallCase(call, principal, policy, fitting(sheet, call), now_ns, passage.said)
+        case = CallCase(
+            call, principal, policy, fitting(sheet, call), now_ns, passage.said, place=passage.place
+        )
         ledger = self.station.ledger
         made: list[Admission] = []
 
@@ -236,19 +240,22 @@ class Enforcer:
                 del flow.response.headers["content-length"]
 
     @books_closed
-    async def response(self, flow: http.HTTPFlow) -> None:
+    def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """The whole answer passed (streamed) or is about to (buffered): settle it."""
         passage = self.passages.get(flow)
         if passage is not None and passage.lost:
             flow.response = self.fault(flow)  # mitmproxy put the provider's body into the other one
-            return
+            return None
         if passage is None or passage.answer is None or passage.settled:
-            return
+            return None
         assert flow.response is not None
         if not flow.response.stream and flow.response.raw_content is not None:
             passage.answer(flow.response.raw_content)
             passage.answer(b"")
-        await self.settle(flow, passage, cut=False)
+        if self.keeping.concerns(passage):
+            return self.take_in(flow, passage, cut=False)
+        self.settle(flow, passage, cut=False)
+        return None
 
     @books_closed
     async def error(self, flow: http.HTTPFlow) -> None:
@@ -259,27 +266,31 @@ class Enforcer:
         if passage is None or passage.admission is None or passage.settled:
             return
         if passage.admission.effect is Effect.ALLOW:
-            await self.settle(flow, passage, cut=True)
+            await self.take_in(flow, passage, cut=True)
         elif passage.admission.effect is Effect.HOLD:
             await self.books.let_go(passage.admission.id)
 
-    async def settle(self, flow: http.HTTPFlow, passage: Passage, *, cut: bool) -> None:
-        """Resolve the reservation by what the answer came to."""
-        admission, call = passage.admission, passage.call
-        assert admission is not None
-        assert call is not None
+    async def take_in(self, flow: http.HTTPFlow, passage: Passage, *, cut: bool) -> None:
+        """Write down what the provider keeps, and settle the call unless it goes on behind its answer."""
         status = flow.response.status_code if flow.response else None
         if await self.keeping.goes_on(passage, status):
             passage.settled = True
             disclose.goes_on(flow)
-            return
+        else:
+            self.settle(flow, passage, cut=cut)
+
+    def settle(self, flow: http.HTTPFlow, passage: Passage, *, cut: bool) -> None:
+        """Resolve the reservation by what the answer came to."""
+        admission, call = passage.admission, passage.call
+        assert admission is not None
+        assert call is not None
         settlement = settling.settlement(
             flow, call, admission.decision, passage.sheet, passage.answer, cut=cut
         )
         prices, now_ns = self.station.policy_file.prices, self.station.now_ns()
         settlement = settling.at_the_end(settlement, call, passage.sheet, prices, now_ns)
         settlement = passage.by_payer(settlement)
-        await self.books.settle(admission.id, settlement)
+        self.books.settle(admission.id, settlement)
         passage.settled = True
         disclose.settled(flow, admission, settlement)
 
@@ -325,5 +336,5 @@ class Enforcer:
         self.books.note_now(
             "fault",
             principal.agent if principal else "unknown",
-            {"hook": hook, "error": f"{type(error).__name__}: {error}"[:500]},
+            {"hook": hook, "error": settling.told(error)},
         )

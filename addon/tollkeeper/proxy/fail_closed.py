@@ -11,7 +11,7 @@ import functools
 import inspect
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from mitmproxy import http
@@ -99,37 +99,39 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def books_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Guard an answer-side hook, sync or async: a call whose answer cannot be followed is booked."""
+    """Guard an answer-side hook: a call whose answer cannot be followed is booked.
+
+    Args:
+        hook: Sync or async; or sync, and what it returns is waited for.
+    """
 
     def broke(self: Booking, flow: http.HTTPFlow, error: BaseException) -> None:
         log.error("%s lost an answer after a fault", hook.__name__, exc_info=error)
         self.broke_off(flow, hook.__name__, error)
 
-    if inspect.iscoroutinefunction(hook):
-
-        @functools.wraps(hook)
-        async def guard(self: Booking, flow: http.HTTPFlow) -> None:
-            try:
-                await hook(self, flow)
-            except Exception as error:  # noqa: BLE001 - one of the two edges
-                broke(self, flow, error)
-            except BaseException as error:
-                broke(self, flow, error)
-                raise
-
-        return marked(guard, books_closed)
-
-    @functools.wraps(hook)
-    def guard_sync(self: Booking, flow: http.HTTPFlow) -> None:
+    async def rest(self: Booking, flow: http.HTTPFlow, waited_for: Awaitable[None]) -> None:
         try:
-            hook(self, flow)
+            await waited_for
         except Exception as error:  # noqa: BLE001 - one of the two edges
             broke(self, flow, error)
         except BaseException as error:
             broke(self, flow, error)
             raise
 
-    return marked(guard_sync, books_closed)
+    @functools.wraps(hook)
+    def guard(self: Booking, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        try:
+            waited_for = hook(self, flow)
+        except Exception as error:  # noqa: BLE001 - one of the two edges
+            broke(self, flow, error)
+        except BaseException as error:
+            broke(self, flow, error)
+            raise
+        else:
+            return rest(self, flow, waited_for) if waited_for is not None else None
+        return None
+
+    return marked(guard, books_closed)
 
 
 def frames_closed(hook: Callable[..., Any]) -> Callable[..., Any]:

@@ -50,7 +50,7 @@ class Housekeeping:
         self.every(CHECKPOINT_SECONDS, self.checkpoint)
 
     async def done(self) -> None:
-        """Stop, and write down what is only in memory.
+        """Stop, and write down what is only in memory: settlements that lingered are then written, too.
 
         What is still in flight is recovered by the next process or booked by its lease.
         """
@@ -60,6 +60,7 @@ class Housekeeping:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.record_turned_away()
+        await self.station.writer.idle()
 
     def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do something again and again; whatever breaks is met again later, and never ends it."""

@@ -13,12 +13,13 @@ from typing import ClassVar
 
 from mitmproxy import addonmanager
 from mitmproxy.connection import ConnectionState
-from mitmproxy.proxy import commands, events, layer, mode_servers, server
+from mitmproxy.proxy import commands, context, events, layer, mode_servers, server
 from mitmproxy.proxy.layers import http as mitm_http
 from mitmproxy.proxy.layers.http import _http1
 
 from tollkeeper.proxy.bounded import BoundedClient, BoundedServer
 from tollkeeper.proxy.layers import Dress, GovernedStream
+from tollkeeper.proxy.quick import fork
 
 THROUGH_HTTP = (events.Start, events.ConnectionClosed, events.MessageInjected)
 """Events that concern a tunnel's HTTP too; all others are of the bytes inside."""
@@ -97,8 +98,9 @@ class GovernedHttpLayer(mitm_http.HttpLayer):
 
     def make_stream(self, stream_id: int) -> layer.CommandGenerator[None]:
         """As mitmproxy's, of our class."""
-        self.streams[stream_id] = self.stream_class(self.context.fork(), stream_id)
-        yield from self.event_to_child(self.streams[stream_id], events.Start())
+        stream = self.streams[stream_id] = self.stream_class(fork(self.context), stream_id)
+        stream.asks = self.connections.get(self.context.client)
+        yield from self.event_to_child(stream, events.Start())
 
 
 def governed_layer(dress: Dress, body_limit_bytes: Callable[[], int]) -> type[mitm_http.HttpLayer]:
@@ -130,6 +132,7 @@ def fingerprint() -> dict[str, str]:
         "HttpLayer._handle_event": mitm_http.HttpLayer._handle_event,
         "HttpLayer.make_stream": mitm_http.HttpLayer.make_stream,
         "HttpLayer.event_to_child": mitm_http.HttpLayer.event_to_child,
+        "Context.fork": context.Context.fork,
         "HttpStream.handle_connect_finish": mitm_http.HttpStream.handle_connect_finish,
         "HttpStream.passthrough": mitm_http.HttpStream.passthrough,
         "HttpStream._handle_event": mitm_http.HttpStream._handle_event,

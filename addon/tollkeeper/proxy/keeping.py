@@ -30,6 +30,16 @@ class Keeping:
         self.books = books
         self.writing: set[asyncio.Task[None]] = set()
 
+    @staticmethod
+    def concerns(passage: Passage) -> bool:
+        """Whether there is something to take in of an answer, which its end waits for."""
+        call, answer = passage.call, passage.answer
+        if call is None or answer is None:
+            return False
+        made = answer.meter.made
+        kept = bool(made.ids) or made.kept is not None
+        return kept or call.operation == STORED or "background" in call.features
+
     async def goes_on(self, passage: Passage, status: int | None) -> bool:
         """Take in what an answer says that its provider keeps.
 
@@ -136,7 +146,7 @@ class Keeping:
             return
         settled = ended(found, usage, self.station.policy_file.prices)
         note = f"Its answer was {made.status}. {settled.note}".rstrip()
-        await self.books.settle(found.call, replace(settled, note=note))
+        self.books.settle(found.call, replace(settled, note=note))
 
 
 def ended(found: Awaited, usage: Usage | None, prices: PriceBook) -> Settlement:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from copy import copy
 from typing import ClassVar
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
@@ -23,14 +22,16 @@ from mitmproxy.proxy import events, layer
 from mitmproxy.proxy.layers import http as mitm_http
 
 from tollkeeper.proxy.answer import Answer
-from tollkeeper.proxy.header_hooks import header_hooks_here
+from tollkeeper.proxy.bounded import BoundedServer
 from tollkeeper.proxy.own_hooks import (
     AnswerTooLargeHook,
     BodyTooLargeHook,
     StillHeldHook,
     WatchedQueue,
 )
+from tollkeeper.proxy.quick import twin
 from tollkeeper.proxy.quick_headers import QuickHeaders
+from tollkeeper.proxy.quick_hooks import hooks_here
 
 ANSWER_LIMIT_BYTES = 64 * 1024 * 1024
 """Of an answer that is buffered: as much as ``wire.document`` reads, several times a long one with
@@ -41,6 +42,8 @@ Dress = Callable[[http.HTTPFlow, http.Request], http.Request]
 STREAMS: WeakValueDictionary[str, GovernedStream] = WeakValueDictionary()
 """The stream of every governed flow by the flow's id, for whoever wants to know that its client is
 gone. A stream holds its flow, so that a key could never go first."""
+
+SWITCHING_PROTOCOLS = 101
 
 HEARTBEAT = b"\n\n"
 """An event stream's empty event, which its readers skip. Comments (``: …``) break some parsers.
@@ -79,8 +82,7 @@ def framed(request: http.Request) -> http.Request:
     length = str(len(request.data.content or b"")).encode()
     if (told or length == b"0") and request.trailers is None:
         return request
-    made = copy(request)
-    made.data = copy(request.data)
+    made = twin(request)
     made.data.trailers = None
     made.data.headers = http.Headers(fields if told else (*fields, (b"content-length", length)))
     return made
@@ -90,6 +92,7 @@ class GovernedStream(mitm_http.HttpStream):
     """One request and its answer.
 
     Attributes:
+        asks: Its client's connection.
         undressed: The request as everyone may see it, while the dressed one leaves.
         waits: Whether the client is kept waiting instead of being sent ``flow.response``.
         opened: Whether an event stream to the client has begun before there was an answer.
@@ -98,6 +101,7 @@ class GovernedStream(mitm_http.HttpStream):
 
     dress: ClassVar[Dress]
     body_limit_bytes: ClassVar[Callable[[], int]]
+    asks: layer.Layer | None = None
     undressed: http.Request | None = None
     waits = False
     opened = False
@@ -108,7 +112,17 @@ class GovernedStream(mitm_http.HttpStream):
         """As mitmproxy's, and deaf to what is left of an answer that was replaced."""
         if self.turned_off and isinstance(event, OF_AN_ANSWER):
             return
-        yield from header_hooks_here(super()._handle_event(event))
+        yield from hooks_here(super()._handle_event(event), self.nothing_follows)
+
+    def nothing_follows(self) -> bool:
+        """Whether this request's answer can end now, and nothing new begins with that.
+
+        On HTTP/1.1 the client's next request may be here already, and an upgrade or a CONNECT goes on.
+        """
+        asks, flow = self.asks, self.flow
+        if not isinstance(asks, BoundedServer) or asks.buf or flow.request.method == "CONNECT":
+            return False
+        return flow.response is not None and flow.response.status_code != SWITCHING_PROTOCOLS
 
     def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
         """As mitmproxy's, but a client that left before its CONNECT was answered is just gone.

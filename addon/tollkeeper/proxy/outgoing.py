@@ -7,7 +7,6 @@ When the request leaves, ``dress`` puts the agent's own back where they stood, o
 from __future__ import annotations
 
 import os
-from copy import copy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -19,6 +18,7 @@ from tollkeeper import facts
 from tollkeeper.core.billing import with_payer
 from tollkeeper.core.keys import sent_to
 from tollkeeper.domain import Call, KeySource, Provider
+from tollkeeper.proxy.quick import twin
 
 NOTE = b"[kept out of the flow by Tollkeeper]"
 
@@ -136,8 +136,7 @@ class Outgoing:
             return request
         if not wardrobe.headers and not wardrobe.strip and wardrobe.query is None:
             return request
-        dressed = copy(request)
-        dressed.data = copy(request.data)
+        dressed = twin(request)
         dressed.data.headers = http.Headers()
         dressed.data.headers.fields = tuple(self._fields(wardrobe, request))
         if not wardrobe.strip and wardrobe.query is not None:

@@ -25,6 +25,7 @@ class Passage:
 
     Attributes:
         said: What the agent said of itself in control headers: step, priority …
+        place: Where it goes, as an approval is bound to it.
         judged: The request as it was when it was judged; nothing else may leave.
         admission: What was decided; settled when ``settled`` is True.
         answer: The meter of the answer that is being passed on.
@@ -40,6 +41,7 @@ class Passage:
     call: Call | None = None
     sheet: PriceSheet | None = None
     policy: Policy | None = None
+    place: str = ""
     judged: tuple[object, ...] = ()
     inbound: Inbound | None = None
     admission: Admission | None = None

@@ -8,10 +8,16 @@ from __future__ import annotations
 from typing import Any
 
 from mitmproxy import http
+from mitmproxy.net.http.http1 import read as http1
 
 
 class QuickHeaders(http.Headers):
     """As mitmproxy's ``Headers``, whose objects are re-classed to this once they were read."""
+
+    @classmethod
+    def read_as_these(cls) -> None:
+        """Have HTTP/1 messages read with these at once: their bodies' sizes are asked for first of all."""
+        http1.Headers = cls  # type: ignore[misc]  # the name by which its module makes them
 
     @classmethod
     def install(cls, headers: http.Headers) -> None:
@@ -37,6 +43,14 @@ class QuickHeaders(http.Headers):
         if not values:
             raise KeyError(key)
         return ", ".join(values)
+
+    def __setitem__(self, key: str | bytes, value: str | bytes) -> None:
+        """Behind all others, unless the name is there already."""
+        if isinstance(key, str) and isinstance(value, str) and key not in self:
+            added = key.encode("utf-8", "surrogateescape"), value.encode("utf-8", "surrogateescape")
+            self.fields = (*self.fields, added)
+        else:
+            super().__setitem__(key, value)
 
     def get(self, key: str | bytes, default: Any = None) -> Any:
         """The values of one name joined by commas, or ``default``."""

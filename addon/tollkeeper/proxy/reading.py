@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import zlib
 from collections.abc import Mapping
-from dataclasses import replace
 
 import brotli
 import zstandard
@@ -13,7 +11,7 @@ from mitmproxy import http
 from mitmproxy.net.http.url import parse_authority
 
 from tollkeeper import facts
-from tollkeeper.domain import Call, Code, Effect, Provider, Reason
+from tollkeeper.domain import Code, Effect, Provider, Reason
 from tollkeeper.errors import WireError
 from tollkeeper.proxy.station import Caller
 from tollkeeper.wire.dialect import Inbound
@@ -129,8 +127,8 @@ STREAMED = ((":streamGenerateContent", ":generateContent"), (":streamRawPredict"
 """Paths that ask for a stream, and for the same answer whole: clients fall back from one to the other."""
 
 
-def bound(call: Call, request: http.Request) -> Call:
-    """The call, with its approval bound to where it goes too: method, host, path and query.
+def place_of(request: http.Request) -> str:
+    """Where a request goes, which an approval is bound to: method, host, path and query.
 
     Whether it is streamed is left out, as in the dialects; credentials in the query are not there.
     """
@@ -138,10 +136,7 @@ def bound(call: Call, request: http.Request) -> Call:
     for streamed, whole in STREAMED:
         path = path.replace(streamed, whole)
     query = "&".join(sorted(part for part in query.split("&") if not part.startswith("alt=")))
-    digest = hashlib.sha256()
-    for text in (call.approval_digest, request.method, request.host, path, query):
-        digest.update(f"{len(text)}:{text}".encode("utf-8", "surrogateescape"))
-    return replace(call, approval_digest=digest.hexdigest())
+    return "".join([f"{len(t)}:{t}" for t in (request.method, request.host, path, query)])
 
 
 def strip_control_headers(flow: http.HTTPFlow) -> dict[str, str]:

@@ -46,6 +46,7 @@ from tollkeeper.proxy.process_file import ProcessFile
 from tollkeeper.proxy.processes import owner_name
 from tollkeeper.proxy.pruning import Pruning
 from tollkeeper.proxy.quick import skip_debug_checks
+from tollkeeper.proxy.quick_headers import QuickHeaders
 from tollkeeper.proxy.serving import Announcer, Listening, Serving
 from tollkeeper.proxy.station import Station
 from tollkeeper.proxy.tunnels import Trust, Tunnels, merged_roots
@@ -294,7 +295,6 @@ async def run(station: Station, serving: Serving) -> None:
             loop.add_signal_handler(number, closing.told)
     try:
         await made_master.run()
-        await station.writer.idle()
     finally:
         await serving.close()
         file.remove()
@@ -329,6 +329,7 @@ def serve(
     ensure_ca(home.ca)
     sys.setswitchinterval(SWITCH_SECONDS)
     skip_debug_checks()
+    QuickHeaders.read_as_these()
     station = station_for(home, policy)
     serving = Serving(
         station, tuple(listen) or (Address(host, port),), web, operator, grace_seconds, announce

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from mitmproxy import http
 
@@ -288,21 +286,22 @@ class Books:
         """Keep the station."""
         self.station = station
 
-    async def settle(self, call: str, made: Settlement) -> None:
-        """Resolve a reservation, however long other processes write.
+    def settle(self, call: str, made: Settlement) -> None:
+        """Resolve a reservation behind the answer, however long other processes write; never raises.
 
-        Raises:
-            LedgerError: When neither the ledger nor the spool takes it.
+        Whatever this proxy admits from now on finds it resolved. Where neither the ledger nor the spool
+        takes it, the call stays reserved, until recovery books it whole.
         """
-        ledger, now_ns = self.station.ledger, self.station.now_ns()
-        try:
-            await self.station.write(lambda: ledger.settle(call, made, now_ns))
-        except LedgerError as error:
-            log.warning("A settlement went to the spool: %s", error)
-            spool(self.station.spool, call, made, now_ns)
-        except asyncio.CancelledError:
-            spool(self.station.spool, call, made, now_ns)
-            raise
+        station, now_ns = self.station, self.station.now_ns()
+
+        def keep(error: Exception) -> None:
+            log.warning("A settlement goes to the spool: %s", error)
+            self._keep(lambda: spool(station.spool, call, made, now_ns))
+            if not isinstance(error, LedgerError):
+                log.error("Settling broke", exc_info=error)
+                self.note_now("fault", "tollkeeper", {"hook": "settle", "error": told(error)})
+
+        station.writer.write_behind(lambda: station.ledger.settle(call, made, now_ns), keep)
 
     async def let_go(self, call: str) -> None:
         """A held call that nobody waits for any more gives back what it reserved."""
@@ -354,17 +353,22 @@ class Books:
 
     def note_now(self, kind: str, actor: str, data: Mapping[str, object]) -> None:
         """As ``note``, in the middle of a fault."""
-        self._keep(lambda: self.note(kind, actor, data), lambda: None)
+        self._keep(lambda: self.note(kind, actor, data))
 
     @staticmethod
-    def _keep(write: Callable[[], Any], instead: Callable[[], None]) -> None:
-        for way in (write, instead):
+    def _keep(*ways: Callable[[], object]) -> None:
+        for way in ways:
             try:
                 way()
             except LedgerError as error:
                 log.warning("A record could not be kept: %s", error)
             else:
                 return
+
+
+def told(error: BaseException) -> str:
+    """A fault of ours, as the record has it."""
+    return f"{type(error).__name__}: {error}"[:500]
 
 
 def spool(folder: Path, call: str, made: Settlement, now_ns: int) -> None:

@@ -105,7 +105,7 @@ class Hearing:
         if admission.effect is Effect.ALLOW:
             unfit = self.turns.unfit(socket, turn, admission.decision.changes)
             if unfit is not None:
-                await self.books.settle(admission.id, settling.NOT_SENT)
+                self.books.settle(admission.id, settling.NOT_SENT)
                 ears.reason = Reason(Effect.DENY, Code.POLICY_DENIED, *unfit)
         elif admission.effect is Effect.HOLD:
             await self.books.let_go(admission.id)
@@ -160,7 +160,7 @@ class Hearing:
             made = settling.priced(stretch.usage, turn.call, decision, sheet)
         else:
             made = settling.reserved(decision, turn.bounding, None, turn.call, stretch.usage)
-        await self.books.settle(turn.admission.id, turn.by_payer(replace(made, status=101)))
+        self.books.settle(turn.admission.id, turn.by_payer(replace(made, status=101)))
         turn.settled = True
 
 

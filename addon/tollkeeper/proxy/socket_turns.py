@@ -111,7 +111,7 @@ class Turns:
         changes = admission.decision.changes
         unfit = self.unfit(socket, turn, changes)
         if unfit is not None:
-            await self.books.settle(admission.id, settling.NOT_SENT)
+            self.books.settle(admission.id, settling.NOT_SENT)
             turn.settled, socket.turn = True, None
             self.refuse(flow, socket, Reason(Effect.DENY, Code.POLICY_DENIED, *unfit))
             return None
@@ -218,7 +218,7 @@ class Turns:
         station = self.enforcer.station
         made = settling.as_told(made, turn.call, station.policy_file.prices, station.now_ns())
         made = turn.by_payer(made)
-        await self.books.settle(admission.id, made)
+        self.books.settle(admission.id, made)
         turn.settled = True
         if socket.response is not None:
             socket.past.append(socket.response)

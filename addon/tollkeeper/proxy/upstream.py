@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import base64
 import logging
-from copy import copy
 
 from mitmproxy import http
 
 from tollkeeper.proxy.layers import Dress
 from tollkeeper.proxy.outgoing import MissingKeyError, read_key
+from tollkeeper.proxy.quick import twin
 from tollkeeper.proxy.station import Station
 
 log = logging.getLogger(__name__)
@@ -55,8 +55,7 @@ class Upstream:
         value = self.authorization() if request.scheme == "http" else None
         if value is None:
             return dressed
-        dressed = copy(dressed)
-        dressed.data = copy(dressed.data)
+        dressed = twin(dressed)
         dressed.data.headers = http.Headers(dressed.data.headers.fields)
         dressed.data.headers[HEADER] = value
         return dressed

@@ -1,7 +1,10 @@
 """Writing to the ledger from an event loop: grouped, never blocking on other processes.
 
-A small transaction pays most of its price for being one. Calls that arrive together are therefore
-written together (group commit), and nobody is answered before the commit.
+A small transaction pays most of its price for being one: the pages that a call touches are written at
+every commit. Calls that arrive together are therefore written together (group commit), and who waits is
+answered after the commit. What nobody waits for (settlements: until they are written the reservation
+stands, which is never too little) lingers for a moment, so that the next admission takes it along; it
+stays before that admission, which finds the money and the slot that it frees.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ import asyncio
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol
 
 from tollkeeper.domain import NS_PER_SECOND
@@ -21,6 +25,9 @@ PATIENCE_NS = 5 * NS_PER_SECOND
 LARGEST_GROUP = 32
 """Verbs in one transaction: a few milliseconds for which the loop does nothing else."""
 
+LINGER_SECONDS = 0.005
+"""How long what nobody waits for waits for company. Other processes see what it frees so much later."""
+
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0005, 0.02
 
 
@@ -31,13 +38,39 @@ class Groups(Protocol):
         """A context manager around several verbs."""
 
 
+class Unwaited:
+    """The answer to a wish that nobody waits for: a failure goes to whoever can make up for it."""
+
+    __slots__ = ("instead", "over")
+
+    def __init__(self, instead: Callable[[Exception], None]) -> None:
+        self.instead, self.over = instead, False
+
+    def done(self) -> bool:
+        """Whether the wish has ended."""
+        return self.over
+
+    def set_result(self, _result: object) -> None:
+        """It is written."""
+        self.over = True
+
+    def set_exception(self, error: Exception) -> None:
+        """It is not written."""
+        self.over = True
+        self.instead(error)
+
+
 class Wish:
-    """One verb that somebody waits for."""
+    """One verb, and what becomes of its outcome."""
 
     __slots__ = ("alone", "answer", "since_ns", "work")
 
     def __init__(
-        self, work: Callable[[], Any], answer: asyncio.Future[Any], *, alone: bool
+        self,
+        work: Callable[[], Any],
+        answer: asyncio.Future[Any] | Unwaited,
+        *,
+        alone: bool = False,
     ) -> None:
         self.work, self.answer, self.alone = work, answer, alone
         self.since_ns = time.monotonic_ns()
@@ -52,6 +85,7 @@ class Writer:
         self.wishes: list[Wish] = []
         self.pause = FIRST_PAUSE_SECONDS
         self.called = False
+        self.lingering = False
 
     async def write[T](self, work: Callable[[], T], *, alone: bool = False) -> T:
         """Run ``work`` inside the next group; its result after the commit, or what it raised.
@@ -60,18 +94,37 @@ class Writer:
             alone: Its transactions are its own, because what it does besides has to come after them.
         """
         loop = asyncio.get_running_loop()
-        wish = Wish(work, loop.create_future(), alone=alone)
-        self.wishes.append(wish)
+        answer: asyncio.Future[T] = loop.create_future()
+        self.wishes.append(Wish(work, answer, alone=alone))
         if not self.called:
             self.called = True
             loop.call_soon(self.write_group)
-        result: T = await wish.answer
-        return result
+        return await answer
+
+    def write_behind(
+        self, work: Callable[[], object], instead: Callable[[Exception], None]
+    ) -> None:
+        """Run ``work`` inside a group that comes soon, before whatever is wanted later.
+
+        Args:
+            instead: Called with what kept it from being written; must not raise.
+        """
+        self.wishes.append(Wish(work, Unwaited(instead)))
+        if not self.called and not self.lingering:
+            self.lingering = True
+            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.write_lingering)
+
+    def write_lingering(self) -> None:
+        """No company came: write what is left alone."""
+        self.lingering = False
+        if self.wishes and not self.called:
+            self.write_group()
 
     async def idle(self) -> None:
         """Wait until nothing is wanted any more; every wish ends, at the latest by its patience."""
         while self.wishes:
-            await asyncio.wait([wish.answer for wish in self.wishes])
+            with suppress(LedgerError):
+                await self.write(lambda: None)
 
     def write_group(self) -> None:
         """Write what is wanted now; what comes meanwhile is written next time."""
@@ -79,7 +132,7 @@ class Writer:
         wishes = [wish for wish in self.wishes[:LARGEST_GROUP] if not wish.answer.done()]
         self.wishes = self.wishes[LARGEST_GROUP:]
         try:
-            apart = len(wishes) == 1 or any(wish.alone for wish in wishes)
+            apart = len(wishes) < 2 or any(wish.alone for wish in wishes)
             if apart or not self.together(wishes):
                 self.each_alone(wishes)
         except LedgerBusy as busy:

@@ -1,4 +1,4 @@
-"""Hooks at the headers end at once as they would have ended the long way."""
+"""Hooks in which nobody waits end at once as they would have ended the long way."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from mitmproxy.proxy.layers.http import (
     HttpRequestHeadersHook,
     HttpRequestHook,
     HttpResponseHeadersHook,
+    HttpResponseHook,
 )
 from mitmproxy.test import tflow
 
 from proxy.house import dispatching
-from tollkeeper.proxy.header_hooks import header_hooks_here
+from tollkeeper.proxy.quick_hooks import hooks_here
 
 
 class Sees:
@@ -28,7 +29,7 @@ class Sees:
         if self.error is not None:
             raise self.error
 
-    responseheaders = request = requestheaders
+    responseheaders = request = response = requestheaders
 
 
 class SeesLater(Sees):
@@ -57,7 +58,11 @@ class ViewLater(View):
 
 
 def through(
-    build: Any, kind: type[commands.StartHook] = HttpRequestHeadersHook, *, cached: bool = True
+    build: Any,
+    kind: type[commands.StartHook] = HttpRequestHeadersHook,
+    *,
+    cached: bool = True,
+    nothing_follows: bool = True,
 ) -> tuple[list[str], int]:
     """What was seen of a stream's hook, and how many went the long way."""
     seen: list[str] = []
@@ -70,7 +75,7 @@ def through(
     async def story() -> int:
         with dispatching(build(seen), cached=cached) as manager:
             flow, went = tflow.tflow(), 0
-            for hook in header_hooks_here(steps(flow)):
+            for hook in hooks_here(steps(flow), lambda: nothing_follows):
                 went += 1
                 await manager.handle_lifecycle(hook)
                 flow.resume()
@@ -109,13 +114,19 @@ def test_view_that_waits_is_waited_for() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "over"),
-    [(HttpRequestHeadersHook, True), (HttpResponseHeadersHook, True), (HttpRequestHook, False)],
+    ("kind", "nothing_follows", "over"),
+    [
+        (HttpRequestHeadersHook, False, True),
+        (HttpResponseHeadersHook, False, True),
+        (HttpRequestHook, True, False),
+        (HttpResponseHook, False, False),
+        (HttpResponseHook, True, True),
+    ],
 )
-def test_only_hooks_at_the_headers_are_over_at_once(
-    kind: type[commands.StartHook], over: bool
+def test_end_of_a_request_goes_the_long_way_and_that_of_an_answer_where_something_follows(
+    kind: type[commands.StartHook], nothing_follows: bool, over: bool
 ) -> None:
-    seen, went = through(lambda seen: [Sees("a", seen)], kind)
+    seen, went = through(lambda seen: [Sees("a", seen)], kind, nothing_follows=nothing_follows)
 
     assert seen == ["a", "goes on"]
     assert bool(went) is not over
