@@ -84,7 +84,7 @@ def framed(request: http.Request) -> http.Request:
         return request
     made = twin(request)
     made.data.trailers = None
-    made.data.headers = http.Headers(fields if told else (*fields, (b"content-length", length)))
+    made.data.headers = QuickHeaders(fields if told else (*fields, (b"content-length", length)))
     return made
 
 

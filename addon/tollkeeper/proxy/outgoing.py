@@ -19,6 +19,7 @@ from tollkeeper.core.billing import with_payer
 from tollkeeper.core.keys import sent_to
 from tollkeeper.domain import Call, KeySource, Provider
 from tollkeeper.proxy.quick import twin
+from tollkeeper.proxy.quick_headers import QuickHeaders
 
 NOTE = b"[kept out of the flow by Tollkeeper]"
 
@@ -137,7 +138,7 @@ class Outgoing:
         if not wardrobe.headers and not wardrobe.strip and wardrobe.query is None:
             return request
         dressed = twin(request)
-        dressed.data.headers = http.Headers()
+        dressed.data.headers = QuickHeaders()
         dressed.data.headers.fields = tuple(self._fields(wardrobe, request))
         if not wardrobe.strip and wardrobe.query is not None:
             dressed.path = f"{request.path.partition('?')[0]}?{wardrobe.query}"

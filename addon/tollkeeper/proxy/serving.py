@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from mitmproxy import ctx, master
 
 from tollkeeper.proxy.addresses import EXPOSED, Address
+from tollkeeper.proxy.huge_pages import use_huge_pages
 from tollkeeper.proxy.operator_port import OperatorPort
 from tollkeeper.proxy.process_file import ProcessFile
 from tollkeeper.proxy.quick import look_less_for_garbage
@@ -99,4 +100,5 @@ class Announcer:
             owner=self.station.owner,
         )
         look_less_for_garbage()
+        use_huge_pages()
         self.serving.announce(Listening(listeners, web_url, operator))

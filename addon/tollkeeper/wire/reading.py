@@ -137,18 +137,19 @@ class ConversationReading:
         if not self._raw:
             uses = self._served.uses()
             return Usage(server_tools=uses) if uses else None
+        raw, said = self._raw, figures.Said(self._model, self._tier)
         match self._dialect:
             case Dialect.OPENAI_CHAT:
-                read = figures.openai_chat(self._raw, self._provider)
+                read = figures.openai_chat(raw, self._provider, said)
             case Dialect.OPENAI_RESPONSES:
-                read = figures.openai_responses(self._raw)
+                read = figures.openai_responses(raw, said)
             case Dialect.ANTHROPIC:
-                read = figures.anthropic(self._raw)
+                read = figures.anthropic(raw, said)
             case Dialect.BEDROCK_CONVERSE:
-                read = figures.bedrock(self._raw)
+                read = figures.bedrock(raw, said)
             case _:
-                read = figures.gemini(self._raw)
-        return figures.named(read, self._model, self._tier, self._served)
+                read = figures.gemini(raw, said)
+        return figures.with_uses(read, self._served)
 
 
 def _usage_in(answer: Mapping[str, Any]) -> dict[str, Any] | None:

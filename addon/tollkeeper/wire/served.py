@@ -44,6 +44,10 @@ class Served:
         self._dialect = dialect
         self._uses: set[tuple[str, str]] = set()
 
+    def __bool__(self) -> bool:
+        """Whether any was met."""
+        return bool(self._uses)
+
     def event(self, data: bytes) -> None:
         """One event of a stream; only those that may name a use are read."""
         match self._dialect:

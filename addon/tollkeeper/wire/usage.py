@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from tollkeeper.domain import NANO_PER_USD, Usage
 from tollkeeper.wire.fields import words
@@ -58,6 +58,16 @@ _ADDITIVE_REASONING: Final = "xai"
 Source: https://docs.x.ai/docs/key-information/consumption-and-rate-limits,
 https://github.com/vercel/ai/pull/12425
 """
+
+
+class Said(NamedTuple):
+    """What an answer says of itself: the model that ran, and in which tier."""
+
+    model: str | None = None
+    service_tier: str | None = None
+
+
+NOTHING_SAID: Final = Said()
 
 
 def number(value: object) -> int | None:
@@ -123,7 +133,7 @@ def unknown(values: Mapping[str, Any], known: frozenset[str], prefix: str = "") 
     return tuple(names)
 
 
-def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
+def openai_chat(usage: Mapping[str, Any], provider: str, said: Said = NOTHING_SAID) -> Usage:
     """Usage of chat completions, of older siblings, and of what others made of them.
 
     ``total_tokens`` may be more than prompt and completion together, where a provider leaves
@@ -134,7 +144,7 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
     prompt = number(usage.get("prompt_tokens"))
     completion = number(usage.get("completion_tokens"))
     if prompt is None and completion is None:
-        return openai_responses(usage)
+        return openai_responses(usage, said)
     reasoning = part(usage, "completion_tokens_details", "reasoning_tokens")
     output = completion or 0
     total = number(usage.get("total_tokens"))
@@ -146,6 +156,8 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
         reasoning = max(reasoning, part(usage, "reasoning_tokens"))
         output += part(usage, "reasoning_tokens") + part(usage, "citation_tokens")
     return Usage(
+        model=said.model,
+        service_tier=said.service_tier,
         input_tokens=prompt,
         output_tokens=None if completion is None and not output else output,
         cache_read_input_tokens=max(
@@ -174,13 +186,15 @@ def openai_chat(usage: Mapping[str, Any], provider: str) -> Usage:
     )
 
 
-def openai_responses(usage: Mapping[str, Any]) -> Usage:
+def openai_responses(usage: Mapping[str, Any], said: Said = NOTHING_SAID) -> Usage:
     """Usage of the Responses API; both counts are inclusive.
 
     Source: https://platform.openai.com/docs/api-reference/responses/object
     """
     details = "input_tokens_details"
     return Usage(
+        model=said.model,
+        service_tier=said.service_tier,
         input_tokens=number(usage.get("input_tokens")),
         output_tokens=number(usage.get("output_tokens")),
         cache_read_input_tokens=max(
@@ -222,7 +236,7 @@ def _of_xai(usage: Mapping[str, Any]) -> tuple[tuple[str, int], ...]:
         return ()
     found = {name: part(usage, details, key) for key, name in _XAI_TOOLS.items()}
     found["live_search"] = part(usage, "num_sources_used")
-    return tuple((name, count) for name, count in found.items() if count)
+    return tuple(sorted((name, count) for name, count in found.items() if count))
 
 
 _ANTHROPIC_KNOWN: Final = words("""input_tokens output_tokens cache_read_input_tokens cache_creation_input_tokens
@@ -231,7 +245,7 @@ _ANTHROPIC_KNOWN: Final = words("""input_tokens output_tokens cache_read_input_t
     server_tool_use.web_fetch_requests""")
 
 
-def anthropic(usage: Mapping[str, Any]) -> Usage:
+def anthropic(usage: Mapping[str, Any], said: Said = NOTHING_SAID) -> Usage:
     """Usage of a message, where cache reads and writes stand beside ``input_tokens``.
 
     Compaction and advisors are billed beside the top-level counts and stand in ``iterations``.
@@ -254,6 +268,8 @@ def anthropic(usage: Mapping[str, Any]) -> Usage:
     geo = usage.get("inference_geo")
     pages = part(usage, "server_tool_use", "web_fetch_requests")
     return Usage(
+        model=said.model,
+        service_tier=said.service_tier,
         input_tokens=plain + read + written if known_input else None,
         output_tokens=sum(part(p, "output_tokens") for p in parts) if known_output else None,
         cache_read_input_tokens=read,
@@ -271,7 +287,7 @@ _GEMINI_KNOWN: Final = words("""promptTokenCount candidatesTokenCount thoughtsTo
     cachedContentTokenCount totalTokenCount""")
 
 
-def gemini(usage: Mapping[str, Any]) -> Usage:
+def gemini(usage: Mapping[str, Any], said: Said = NOTHING_SAID) -> Usage:
     """Usage of a generation: tool results are input too, thoughts are output beside candidates.
 
     Source: https://ai.google.dev/api/generate-content#UsageMetadata
@@ -285,6 +301,8 @@ def gemini(usage: Mapping[str, Any]) -> Usage:
         written = max(written, total - received)
     has_output = total is not None or "candidatesTokenCount" in usage or thoughts > 0
     return Usage(
+        model=said.model,
+        service_tier=said.service_tier,
         input_tokens=None if prompt is None else received,
         output_tokens=written if has_output else None,
         cache_read_input_tokens=part(usage, "cachedContentTokenCount"),
@@ -302,7 +320,7 @@ _BEDROCK_KNOWN: Final = words("""inputTokens outputTokens totalTokens cacheReadI
     cacheReadInputTokenCount cacheWriteInputTokenCount""")
 
 
-def bedrock(usage: Mapping[str, Any]) -> Usage:
+def bedrock(usage: Mapping[str, Any], said: Said = NOTHING_SAID) -> Usage:
     """Usage of Converse: ``inputTokens`` leaves out what the cache read and wrote.
 
     Source: https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_TokenUsage.html,
@@ -316,6 +334,8 @@ def bedrock(usage: Mapping[str, Any]) -> Usage:
     long = sum(part(one, "inputTokens") for one in by_ttl if one.get("ttl") == "1h")
     written = max(written, sum(part(one, "inputTokens") for one in by_ttl))
     return Usage(
+        model=said.model,
+        service_tier=said.service_tier,
         input_tokens=None if plain is None else plain + read + written,
         output_tokens=number(usage.get("outputTokens")),
         cache_read_input_tokens=read,
@@ -360,14 +380,14 @@ def tier_in(usage: Mapping[str, Any], answer: Mapping[str, Any]) -> str | None:
     return None
 
 
-def named(usage: Usage, model: str | None, service_tier: str | None, served: Served) -> Usage:
-    """The usage with what the answer said of itself and what it shows of tools' uses."""
+def with_uses(usage: Usage, served: Served) -> Usage:
+    """The usage with what the answer shows of tools' uses, where it shows some."""
+    if not served:
+        return usage
     counted = dict(usage.server_tools)
     uses = {tool: max(count, counted.get(tool, 0)) for tool, count in served.uses()}
     return replace(
         usage,
-        model=model,
-        service_tier=service_tier,
-        web_searches=usage.web_searches or served.web_searches(model),
+        web_searches=usage.web_searches or served.web_searches(usage.model),
         server_tools=tuple(sorted((counted | uses).items())),
     )
