@@ -1,10 +1,12 @@
 """Header fields that are found without asking every name for its type and its lower case in Python.
 
-A call's headers are asked for some thirty names on their way, most of which are not there.
+A call's headers are asked for some thirty names on their way, most of which are not there; the names are
+our code's and mitmproxy's, a few dozen in all.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from mitmproxy import http
@@ -13,6 +15,10 @@ from mitmproxy.net.http.http1 import read as http1
 
 class QuickHeaders(http.Headers):
     """As mitmproxy's ``Headers``, whose objects are re-classed to this once they were read."""
+
+    _indexed: tuple[tuple[bytes, bytes], ...] | None = None
+    """The fields that ``_index`` is of; whoever changes fields puts others in their place."""
+    _index: dict[bytes, list[bytes]]
 
     @classmethod
     def read_as_these(cls) -> None:
@@ -27,13 +33,13 @@ class QuickHeaders(http.Headers):
 
     def get_all(self, name: str | bytes) -> list[str]:
         """The values of one name, in any letter case, in order."""
-        found = []
-        wanted = _lowered(name)
-        length = len(wanted)
-        for key, value in self.fields:
-            if len(key) == length and key.lower() == wanted:
-                found.append(value.decode("utf-8", "surrogateescape"))
-        return found
+        if self._indexed is not self.fields:
+            self._index = {}
+            for key, value in self.fields:
+                self._index.setdefault(key.lower(), []).append(value)
+            self._indexed = self.fields
+        found = self._index.get(_lowered(name))
+        return [value.decode("utf-8", "surrogateescape") for value in found] if found else []
 
     def __contains__(self, key: object) -> bool:
         return isinstance(key, str | bytes) and bool(self.get_all(key))
@@ -58,6 +64,7 @@ class QuickHeaders(http.Headers):
         return ", ".join(values) if values else default
 
 
+@lru_cache(maxsize=256)
 def _lowered(name: str | bytes) -> bytes:
     raw = name if isinstance(name, bytes) else name.encode("utf-8", "surrogateescape")
     return raw.lower()
