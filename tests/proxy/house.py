@@ -181,8 +181,14 @@ class House:
     async def judge(self, flow: http.HTTPFlow) -> http.HTTPFlow:
         """The way in, as mitmproxy goes it."""
         self.enforcer.requestheaders(flow)
-        await self.enforcer.request(flow)
+        await self.ask(flow)
         return flow
+
+    async def ask(self, flow: http.HTTPFlow) -> None:
+        """The end of a request, as mitmproxy goes it."""
+        rest = self.enforcer.request(flow)
+        if rest is not None:
+            await rest
 
     def judged(self, **asked: Any) -> http.HTTPFlow:
         return asyncio.run(self.judge(self.flow(**asked)))

@@ -254,3 +254,24 @@ def test_answer_whose_meter_breaks_is_booked_whole(house: House) -> None:
     [row] = house.calls()
     assert row["basis"] == "reserved"
     assert ANSWER["usage"]["prompt_tokens"] * 150 < row["cost_nano_usd"]
+
+
+def test_call_that_is_alone_is_decided_on_the_spot_and_others_come_together(house: House) -> None:
+    async def story() -> None:
+        first, second, third = house.flow(), house.flow(), house.flow()
+        house.enforcer.requestheaders(first)
+        assert house.enforcer.request(first) is None
+        assert house.open_calls() == 1
+        for flow in (second, third):
+            house.enforcer.requestheaders(flow)
+        waits = [house.enforcer.request(flow) for flow in (second, third)]
+        assert None not in waits
+        await asyncio.gather(*[one for one in waits if one is not None])
+        for flow in (first, second, third):
+            await house.give(flow, answered())
+        assert house.enforcer.request(third) is None  # it has its answer
+
+    run(story())
+
+    assert [row["state"] for row in house.calls()] == ["settled"] * 3
+    assert not house.enforcer.under_way

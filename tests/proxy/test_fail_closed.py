@@ -24,7 +24,12 @@ from tollkeeper.domain import Reason
 from tollkeeper.ledger.spool import FILE_NAME
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.enforcer import Enforcer
-from tollkeeper.proxy.fail_closed import books_closed, fail_closed, frames_closed
+from tollkeeper.proxy.fail_closed import (
+    books_closed,
+    fail_closed,
+    frames_closed,
+    unless_answered,
+)
 from tollkeeper.proxy.process_file import ProcessFile
 from tollkeeper.proxy.serve import our_addons
 from tollkeeper.proxy.serving import Announcer, Serving
@@ -584,6 +589,7 @@ class Gate:
         if self.error:
             raise self.error()
 
+    @unless_answered
     @fail_closed
     async def request(self, flow: http.HTTPFlow) -> None:
         flow.response = None
@@ -623,7 +629,7 @@ def test_guard_lets_nothing_pass_that_was_refused_before(house: House) -> None:
     flow = house.flow()
     flow.response = http.Response.make(403)
 
-    asyncio.run(Gate().request(flow))
+    assert Gate().request(flow) is None
 
     assert flow.response.status_code == 403
 

@@ -118,12 +118,13 @@ def test_view_that_waits_is_waited_for() -> None:
     [
         (HttpRequestHeadersHook, False, True),
         (HttpResponseHeadersHook, False, True),
-        (HttpRequestHook, True, False),
+        (HttpRequestHook, False, False),
+        (HttpRequestHook, True, True),
         (HttpResponseHook, False, False),
         (HttpResponseHook, True, True),
     ],
 )
-def test_end_of_a_request_goes_the_long_way_and_that_of_an_answer_where_something_follows(
+def test_end_of_a_message_goes_the_long_way_where_something_follows(
     kind: type[commands.StartHook], nothing_follows: bool, over: bool
 ) -> None:
     seen, went = through(lambda seen: [Sees("a", seen)], kind, nothing_follows=nothing_follows)

@@ -166,3 +166,36 @@ def test_what_nobody_waits_for_leaves_nothing_scheduled(house: House) -> None:
     assert house.station.writer.wishes == []
     assert not house.station.writer.lingering
     assert actors(house) == ["one"]
+
+
+def test_what_is_wanted_at_once_is_done_at_once_with_what_lingered_before_it(house: House) -> None:
+    async def story() -> bool:
+        writer = house.station.writer
+        writer.write_behind(noted(house, "lingers"), pytest.fail)
+        answer = writer.want(noted(house, "now"), at_once=True)
+        return answer.done() and actors(house) == ["lingers", "now"]
+
+    assert run(story())
+
+
+def test_what_is_wanted_at_once_waits_for_others_who_write(house: House) -> None:
+    async def story() -> str:
+        other = sqlite3.connect(house.home.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        answer = house.station.writer.want(noted(house, "later"), at_once=True)
+        assert not answer.done()
+        other.execute("ROLLBACK")
+        other.close()
+        return await answer
+
+    assert run(story()) == "later"
+
+
+def test_what_is_wanted_at_once_comes_along_where_a_group_is_on_its_way(house: House) -> None:
+    async def story() -> list[str]:
+        writer = house.station.writer
+        answers = [writer.want(noted(house, "a")), writer.want(noted(house, "b"), at_once=True)]
+        assert not any(answer.done() for answer in answers)
+        return list(await asyncio.gather(*answers))
+
+    assert run(story()) == ["a", "b"]

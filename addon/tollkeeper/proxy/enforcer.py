@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from mitmproxy import http
 
@@ -17,7 +18,7 @@ from tollkeeper.proxy import disclose, overrun, settling
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.delegation import FrontDesk, is_served
 from tollkeeper.proxy.doorkeeper import Doorkeeper, answer
-from tollkeeper.proxy.fail_closed import books_closed, fail_closed
+from tollkeeper.proxy.fail_closed import books_closed, fail_closed, unless_answered
 from tollkeeper.proxy.forwarding import Forwarding
 from tollkeeper.proxy.holding import Holding, fits_begun_stream, pending
 from tollkeeper.proxy.keeping import Keeping
@@ -64,6 +65,7 @@ class Enforcer:
         self.holding = Holding(room, self.books)
         self.forwarding = Forwarding(outgoing)
         self.passages: WeakKeyDictionary[http.HTTPFlow, Passage] = WeakKeyDictionary()
+        self.under_way: WeakSet[http.HTTPFlow] = WeakSet()
 
     # ------------------------------------------------------------------------- the way in
 
@@ -80,6 +82,7 @@ class Enforcer:
         headers = headers_of(flow.request)
         passage.family = facts.client_family(headers)
         self.passages[flow] = passage
+        self.under_way.add(flow)
         if caller.refused is not None or caller.provider is None:  # no admission would look
             self.doorkeeper.look_again(caller)
         if caller.provider is not None and is_websocket(headers):
@@ -126,15 +129,40 @@ class Enforcer:
             self.books.settle(passage.admission.id, passage.by_payer(made))
             passage.settled = True
 
+    @unless_answered
     @fail_closed
-    async def request(self, flow: http.HTTPFlow) -> None:
-        """Judge a whole request; the heart of the house."""
+    def request(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        """Judge a whole request; the heart of the house.
+
+        A call that is alone is written and decided on the spot; others come together in a group.
+        """
         passage = self.passages[flow]
         if passage.caller.provider is None:
-            served = is_served(passage.caller)
-            flow.response = await self.front_desk.answer(flow, passage.caller) if served else None
-            return
+            return self.serve(flow, passage)
+        inbound = self.understood(flow, passage)
+        if inbound is None:
+            return None
+        asked = self.ask(passage, inbound, at_once=len(self.under_way) == 1)
+        if asked.done() and asked.result().effect is not Effect.HOLD:
+            self.carry_out(flow, passage, asked.result())
+            return None
+        return self.go_on(flow, passage, asked)
+
+    def serve(self, flow: http.HTTPFlow, passage: Passage) -> Awaitable[None] | None:
+        """Answer what is asked of us; what goes to other hosts passes."""
+        if not is_served(passage.caller):
+            flow.response = None
+            return None
+
+        async def answer() -> None:
+            flow.response = await self.front_desk.answer(flow, passage.caller)
+
+        return answer()
+
+    def understood(self, flow: http.HTTPFlow, passage: Passage) -> Inbound | None:
+        """The request as read, its call in the passage; None where it was refused as unreadable."""
         policy = passage.policy = self.station.policy_file.policy
+        assert passage.caller.provider is not None
         passage.judged = likeness(flow.request)
         try:
             inbound = read(flow, passage.caller.provider, policy.body_limit_bytes)
@@ -142,25 +170,34 @@ class Enforcer:
             upgrades = passage.endpoint is not None and passage.endpoint.operation == WEBSOCKET
             if passage.endpoint is None or upgrades != passage.websocket:
                 self.refusals.refuse_unknown(flow, passage, inbound)
-                return
+                return None
             call = route.parse(inbound, passage.endpoint)
             call = self.outgoing.as_sent(flow, inbound.provider, call)
             passage.call = self.keeping.known(call)
             passage.place = place_of(flow.request)
         except WireError as error:
             self.refusals.refuse_unread(flow, passage, Code.UNREADABLE_REQUEST, str(error))
-            return
+            return None
         passage.inbound = inbound
-        await self.go_on(flow, passage, await self.admit(passage, inbound))
+        return inbound
 
+    @unless_answered
     @fail_closed
     async def still_held(self, flow: http.HTTPFlow) -> None:
         """Judge on, between two heartbeats to a client that is kept waiting (``StillHeldHook``)."""
         passage = self.passages[flow]
         assert passage.admission is not None
-        await self.go_on(flow, passage, passage.admission)
+        await self.wait_and_carry_out(flow, passage, passage.admission)
 
-    async def go_on(self, flow: http.HTTPFlow, passage: Passage, admission: Admission) -> None:
+    async def go_on(
+        self, flow: http.HTTPFlow, passage: Passage, asked: asyncio.Future[Admission]
+    ) -> None:
+        """Wait for the ledger, and for a person where one is asked."""
+        await self.wait_and_carry_out(flow, passage, await asked)
+
+    async def wait_and_carry_out(
+        self, flow: http.HTTPFlow, passage: Passage, admission: Admission
+    ) -> None:
         """Wait while a person is asked; then let the call go or refuse it."""
         inbound = passage.inbound
         assert inbound is not None
@@ -169,15 +206,29 @@ class Enforcer:
                 self.refusals.refuse(flow, passage, pending(admission))
                 return
             admission = await self.admit(passage, inbound, again=admission.id)
+        self.carry_out(flow, passage, admission)
+
+    def carry_out(self, flow: http.HTTPFlow, passage: Passage, admission: Admission) -> None:
+        """Let the call go or refuse it, as it was decided."""
+        assert passage.inbound is not None
         if admission.effect is Effect.DENY:
             self.refusals.refuse(flow, passage, admission.decision.reasons[0])
         else:
-            self.forwarding.forward(flow, passage, inbound)
+            self.forwarding.forward(flow, passage, passage.inbound)
 
     async def admit(
         self, passage: Passage, inbound: Inbound, *, again: str | None = None
     ) -> Admission:
-        """One transaction: judge by the policy in force now and write what was decided."""
+        """As ``ask``, after the commit."""
+        return await self.ask(passage, inbound, again=again)
+
+    def ask(
+        self, passage: Passage, inbound: Inbound, *, again: str | None = None, at_once: bool = False
+    ) -> asyncio.Future[Admission]:
+        """One transaction: judge by the policy in force now and write what was decided.
+
+        The passage knows the admission before whoever waits: a cancelled one has something to undo.
+        """
         policy = passage.policy = self.station.policy_file.policy
         call, principal = passage.call, passage.caller.principal
         assert call is not None
@@ -192,19 +243,15 @@ class Enforcer:
             call, principal, policy, fitting(sheet, call), now_ns, passage.said, place=passage.place
         )
         ledger = self.station.ledger
-        made: list[Admission] = []
 
         def admit() -> Admission:
-            made[:] = [ledger.admit(case, principal, now_ns, again=again, body=inbound.body)]
-            return made[0]
+            passage.admission = ledger.admit(
+                case, principal, now_ns, again=again, body=inbound.body
+            )
+            return passage.admission
 
-        try:
-            passage.admission = await self.station.write(admit)
-        except BaseException:
-            # It may have been written already when the cancel came: then there is something to undo.
-            passage.admission = made[0] if made else passage.admission
-            raise
-        return passage.admission
+        passage.asked = self.station.writer.want(admit, at_once=at_once)
+        return passage.asked
 
     # ----------------------------------------------------------------------- the way back
 
@@ -242,6 +289,7 @@ class Enforcer:
     @books_closed
     def response(self, flow: http.HTTPFlow) -> Awaitable[None] | None:
         """The whole answer passed (streamed) or is about to (buffered): settle it."""
+        self.under_way.discard(flow)
         passage = self.passages.get(flow)
         if passage is not None and passage.lost:
             flow.response = self.fault(flow)  # mitmproxy put the provider's body into the other one
@@ -260,6 +308,7 @@ class Enforcer:
     @books_closed
     async def error(self, flow: http.HTTPFlow) -> None:
         """The flow broke off: book what may have been billed."""
+        self.under_way.discard(flow)
         passage = self.passages.get(flow)
         if passage is not None and passage.caller.provider and flow.error and not flow.response:
             UNANSWERED[flow] = unanswered_response(flow, passage, flow.error.msg)
@@ -307,6 +356,8 @@ class Enforcer:
         if isinstance(error, MissingKeyError):
             log.error("A provider key is missing: %s", error)
         self.note_fault(passage, hook, error)
+        if passage is not None and passage.asked is not None:
+            passage.asked.cancel()
         admission = passage.admission if passage else None
         if passage is None or admission is None or passage.settled:
             return

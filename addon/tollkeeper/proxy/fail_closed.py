@@ -8,7 +8,6 @@ on the way back whose work breaks has its call booked, and its answer refused if
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -56,9 +55,12 @@ STANDING = bare_refusal()
 
 
 def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
-    """Guard a request-side hook, sync or async: it refuses unless it ends well.
+    """Guard a request-side hook: it refuses unless it ends well.
 
     The hook finds ``flow.response`` set and must set it to None to let the flow pass.
+
+    Args:
+        hook: Sync or async, or sync and what it returns is waited for.
     """
 
     def broke(self: Guarded, flow: http.HTTPFlow, error: BaseException) -> None:
@@ -67,69 +69,66 @@ def fail_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
         log.error("%s refused a flow after a fault", hook.__name__, exc_info=error)
         self.faulted(flow, hook.__name__, error)
 
-    if inspect.iscoroutinefunction(hook):
-
-        @functools.wraps(hook)
-        async def guard(self: Guarded, flow: http.HTTPFlow) -> None:
-            if flow.response is not None:
-                return
-            flow.response = STANDING
-            try:
-                await hook(self, flow)
-            except Exception as error:  # noqa: BLE001 - one of the two edges
-                broke(self, flow, error)
-            except BaseException as error:
-                broke(self, flow, error)
-                raise
-
-        return marked(guard, fail_closed)
-
     @functools.wraps(hook)
-    def guard_sync(self: Guarded, flow: http.HTTPFlow) -> None:
+    def guard(self: Guarded, flow: http.HTTPFlow) -> Awaitable[None] | None:
         flow.response = STANDING
         try:
-            hook(self, flow)
+            rest: Awaitable[None] | None = hook(self, flow)
         except Exception as error:  # noqa: BLE001 - one of the two edges
             broke(self, flow, error)
+            return None
         except BaseException as error:
             broke(self, flow, error)
             raise
+        return waited(rest, functools.partial(broke, self, flow)) if rest is not None else None
 
-    return marked(guard_sync, fail_closed)
+    return marked(guard, fail_closed)
+
+
+def unless_answered(guard: Callable[..., Any]) -> Callable[..., Any]:
+    """Leave a flow alone that has its answer: for guarded hooks behind the one at the headers."""
+
+    @functools.wraps(guard)
+    def asked(self: Guarded, flow: http.HTTPFlow) -> Awaitable[None] | None:
+        rest: Awaitable[None] | None = guard(self, flow) if flow.response is None else None
+        return rest
+
+    return asked
+
+
+async def waited(rest: Awaitable[None], broke: Callable[[BaseException], None]) -> None:
+    """Wait for what is left of a guarded hook."""
+    try:
+        await rest
+    except Exception as error:  # noqa: BLE001 - one of the two edges
+        broke(error)
+    except BaseException as error:
+        broke(error)
+        raise
 
 
 def books_closed(hook: Callable[..., Any]) -> Callable[..., Any]:
     """Guard an answer-side hook: a call whose answer cannot be followed is booked.
 
     Args:
-        hook: Sync or async; or sync, and what it returns is waited for.
+        hook: Sync or async, or sync and what it returns is waited for.
     """
 
     def broke(self: Booking, flow: http.HTTPFlow, error: BaseException) -> None:
         log.error("%s lost an answer after a fault", hook.__name__, exc_info=error)
         self.broke_off(flow, hook.__name__, error)
 
-    async def rest(self: Booking, flow: http.HTTPFlow, waited_for: Awaitable[None]) -> None:
-        try:
-            await waited_for
-        except Exception as error:  # noqa: BLE001 - one of the two edges
-            broke(self, flow, error)
-        except BaseException as error:
-            broke(self, flow, error)
-            raise
-
     @functools.wraps(hook)
     def guard(self: Booking, flow: http.HTTPFlow) -> Awaitable[None] | None:
         try:
-            waited_for = hook(self, flow)
+            rest: Awaitable[None] | None = hook(self, flow)
         except Exception as error:  # noqa: BLE001 - one of the two edges
             broke(self, flow, error)
+            return None
         except BaseException as error:
             broke(self, flow, error)
             raise
-        else:
-            return rest(self, flow, waited_for) if waited_for is not None else None
-        return None
+        return waited(rest, functools.partial(broke, self, flow)) if rest is not None else None
 
     return marked(guard, books_closed)
 

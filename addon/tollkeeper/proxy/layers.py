@@ -115,14 +115,14 @@ class GovernedStream(mitm_http.HttpStream):
         yield from hooks_here(super()._handle_event(event), self.nothing_follows)
 
     def nothing_follows(self) -> bool:
-        """Whether this request's answer can end now, and nothing new begins with that.
+        """Whether this request, or its answer, can end now, and nothing new begins with that.
 
         On HTTP/1.1 the client's next request may be here already, and an upgrade or a CONNECT goes on.
         """
         asks, flow = self.asks, self.flow
         if not isinstance(asks, BoundedServer) or asks.buf or flow.request.method == "CONNECT":
             return False
-        return flow.response is not None and flow.response.status_code != SWITCHING_PROTOCOLS
+        return flow.response is None or flow.response.status_code != SWITCHING_PROTOCOLS
 
     def passthrough(self, event: events.Event) -> layer.CommandGenerator[None]:
         """As mitmproxy's, but a client that left before its CONNECT was answered is just gone.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 from functools import cache
@@ -27,6 +28,7 @@ class Passage:
         said: What the agent said of itself in control headers: step, priority …
         place: Where it goes, as an approval is bound to it.
         judged: The request as it was when it was judged; nothing else may leave.
+        asked: What the ledger is asked to decide, or has been.
         admission: What was decided; settled when ``settled`` is True.
         answer: The meter of the answer that is being passed on.
         websocket: Whether it asks to switch to a WebSocket.
@@ -44,6 +46,7 @@ class Passage:
     place: str = ""
     judged: tuple[object, ...] = ()
     inbound: Inbound | None = None
+    asked: asyncio.Future[Admission] | None = None
     admission: Admission | None = None
     answer: Answer | None = None
     usage_spliced: bool = False

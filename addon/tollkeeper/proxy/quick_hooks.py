@@ -1,10 +1,9 @@
 """A stream's hooks, which are over at once where nobody waits in them.
 
 mitmproxy makes a task for each hook, sends it up through all layers and its end down again: a fortieth of
-all instructions of a call for each of the two at the headers and the one at an answer's end, in which
-hardly anybody waits. What follows an answer may be the client's next request, which mitmproxy would read
-while the layer below is still at the answer; so that one goes the long way where the client is ahead. The
-one at a request's end always does: it waits for the ledger.
+all instructions of a call for each. What follows a message may be the client's next request, which
+mitmproxy would read while the layer below is still at this one; so the hooks at a message's end go the
+long way where the client is ahead.
 """
 
 from __future__ import annotations
@@ -15,13 +14,14 @@ from mitmproxy import ctx, hooks
 from mitmproxy.proxy import layer
 from mitmproxy.proxy.layers.http import (
     HttpRequestHeadersHook,
+    HttpRequestHook,
     HttpResponseHeadersHook,
     HttpResponseHook,
 )
 
 from tollkeeper.proxy.dispatch import REST, CachedDispatch
 
-type Quick = HttpRequestHeadersHook | HttpResponseHeadersHook | HttpResponseHook
+type Quick = HttpRequestHeadersHook | HttpRequestHook | HttpResponseHeadersHook | HttpResponseHook
 
 
 def hooks_here(
@@ -30,7 +30,7 @@ def hooks_here(
     """What a stream's generator yields, but its hooks only where somebody waits in them.
 
     Args:
-        nothing_follows: Whether an answer may end before the layer below has done with it.
+        nothing_follows: Whether a message may end before the layer below has done with it.
     """
     reply = None
     while True:
@@ -41,8 +41,10 @@ def hooks_here(
         reply = None
         if isinstance(command, HttpRequestHeadersHook | HttpResponseHeadersHook):
             over = is_over(command)
+        elif isinstance(command, HttpRequestHook | HttpResponseHook):
+            over = nothing_follows() and is_over(command)
         else:
-            over = isinstance(command, HttpResponseHook) and nothing_follows() and is_over(command)
+            over = False
         if not over:
             reply = yield command
 

@@ -93,13 +93,25 @@ class Writer:
         Args:
             alone: Its transactions are its own, because what it does besides has to come after them.
         """
+        return await self.want(work, alone=alone)
+
+    def want[T](
+        self, work: Callable[[], T], *, alone: bool = False, at_once: bool = False
+    ) -> asyncio.Future[T]:
+        """As ``write``; done already where it could be written at once.
+
+        Args:
+            at_once: Whether to write now, since nobody is to be expected who could come along.
+        """
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[T] = loop.create_future()
         self.wishes.append(Wish(work, answer, alone=alone))
-        if not self.called:
+        if at_once and not self.called:
+            self.write_group()
+        elif not self.called:
             self.called = True
             loop.call_soon(self.write_group)
-        return await answer
+        return answer
 
     def write_behind(
         self, work: Callable[[], object], instead: Callable[[Exception], None]
