@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from ledger.conftest import Opener
-from ledger.scripted import PRINCIPAL, T0, ScriptedCase, measured
+from ledger.scripted import PRINCIPAL, T0, ScriptedCase, measured, with_atlas
 from tollkeeper.errors import LedgerBusy, LedgerError
 from tollkeeper.ledger.books import verify
+from tollkeeper.ledger.journal import append
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 OPEN = """
@@ -283,3 +284,27 @@ def test_look_that_takes_too_long_is_broken_off(ledger: SqliteLedger) -> None:
         )
 
     assert ledger.look_through(0) is False
+
+
+def test_value_that_sqlite_cannot_hold_is_an_error_of_the_ledger(tmp_path: Path) -> None:
+    ledger = with_atlas(SqliteLedger(tmp_path / "ledger.db"))
+    admission = ledger.admit(ScriptedCase(), PRINCIPAL, T0)
+
+    with pytest.raises(LedgerError, match="cannot hold"):
+        ledger.settle(admission.id, measured(2**63), T0)
+
+    assert ledger.settle(admission.id, measured(60), T0)
+    ledger.close()
+
+
+def test_transaction_in_a_transaction_fails_alone(tmp_path: Path) -> None:
+    ledger = with_atlas(SqliteLedger(tmp_path / "ledger.db"))
+
+    with ledger.transaction():
+        with pytest.raises(LedgerError, match="within a transaction"):
+            ledger.record("inner", "somebody", {}, 1)
+        append(ledger._connection, "outer", "somebody", None, {}, 1)
+
+    assert [row["kind"] for row in ledger.audit()][-1] == "outer"
+    ledger.record("after", "somebody", {}, 1)
+    ledger.close()

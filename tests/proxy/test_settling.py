@@ -367,6 +367,36 @@ def test_settlement_that_the_ledger_does_not_take_goes_to_the_spool(
     assert house.open_calls() == 0
 
 
+def test_settlement_that_breaks_is_booked_whole(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call, books = admitted(house), house.enforcer.books
+
+    def broken(*_: object) -> bool:
+        raise RuntimeError("a bug of ours")
+
+    async def story() -> None:
+        monkeypatch.setattr(SqliteLedger, "settle", broken)
+        books.settle(call, settling.NOT_SENT)
+        await house.station.writer.idle()
+        monkeypatch.undo()
+
+    run(story())
+
+    [row] = house.calls()
+    assert (row["basis"], row["cost_nano_usd"]) == ("reserved", row["worst_nano_usd"])
+    assert "fault" in house.kinds()
+
+
+def test_usage_beyond_all_sense_counts_as_none(house: House) -> None:
+    usage = {"prompt_tokens": 2**62, "completion_tokens": 5}
+
+    asyncio.run(house.give(house.judged(), answered(ANSWER | {"usage": usage})))
+
+    [row] = house.calls()
+    assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0
+
+
 def test_settlement_that_nothing_takes_leaves_the_call_reserved(house: House) -> None:
     call, books = admitted(house), house.enforcer.books
     house.station.ledger.close()

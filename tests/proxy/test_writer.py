@@ -199,3 +199,37 @@ def test_what_is_wanted_at_once_comes_along_where_a_group_is_on_its_way(house: H
         return list(await asyncio.gather(*answers))
 
     assert run(story()) == ["a", "b"]
+
+
+def test_writer_that_has_ended_writes_at_once_and_waits_for_nobody(house: House) -> None:
+    failed: list[Exception] = []
+
+    async def story() -> None:
+        writer = house.station.writer
+        writer.write_behind(noted(house, "before"), pytest.fail)
+        await writer.end()
+        assert actors(house) == ["before"]
+        writer.write_behind(noted(house, "after"), pytest.fail)
+        assert actors(house) == ["after", "before"]
+        other = sqlite3.connect(house.home.database, isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        writer.write_behind(noted(house, "beside others"), failed.append)
+        other.execute("ROLLBACK")
+        other.close()
+
+    run(story())
+
+    assert [type(error) for error in failed] == [LedgerError]
+    assert house.station.writer.wishes == []
+
+
+def test_one_whose_loss_breaks_takes_nobody_along(house: House) -> None:
+    def breaks(_error: Exception) -> None:
+        raise RuntimeError
+
+    async def story() -> str:
+        writer = house.station.writer
+        writer.write_behind(noted(house, "a", ValueError("a")), breaks)
+        return await writer.write(noted(house, "b"))
+
+    assert run(story()) == "b"

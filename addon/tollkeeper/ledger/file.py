@@ -45,6 +45,11 @@ class Connection(sqlite3.Connection):
         return value
 
 
+type _OfTheFile = sqlite3.Error | OSError | OverflowError | UnicodeEncodeError
+_OF_THE_FILE = (sqlite3.Error, OSError, OverflowError, UnicodeEncodeError)
+"""The last two: a number or a text that SQLite cannot hold, which is none of its own errors in Python."""
+
+
 class _Part:
     """What a verb does within a group; of its errors the group tells, when they leave it."""
 
@@ -70,12 +75,14 @@ class _Whole:
     def __enter__(self) -> Connection:
         file = self._file
         file._lock.acquire()
+        begun = False
         try:
             file._demand_in_place()
             file._connection.execute("BEGIN IMMEDIATE")
+            begun = True
             file._know_again()
         except BaseException as error:
-            self._undo(error)
+            self._end(error, undo=begun)
             raise
         return file._connection
 
@@ -84,24 +91,25 @@ class _Whole:
             try:
                 self._file._connection.execute("COMMIT")
             except BaseException as failed:
-                self._undo(failed)
+                self._end(failed, undo=True)
                 raise
             self._file._lock.release()
         else:
-            self._undo(error)
+            self._end(error, undo=True)
 
-    def _undo(self, error: BaseException) -> None:
+    def _end(self, error: BaseException, *, undo: bool) -> None:
         """Nothing of it stands; the file's own errors go on as a sentence."""
         file = self._file
         try:
-            file._connection.known.clear()
-            if file._connection.in_transaction:
-                file._connection.execute("ROLLBACK")
+            if undo:
+                file._connection.known.clear()
+                if file._connection.in_transaction:
+                    file._connection.execute("ROLLBACK")
         except sqlite3.Error as failed:
             raise file._told(failed) from error
         finally:
             file._lock.release()
-        if isinstance(error, sqlite3.Error | OSError):
+        if isinstance(error, _OF_THE_FILE):
             raise file._told(error) from error
 
 
@@ -235,11 +243,13 @@ class SqliteFile:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OSError) as error:
+        except _OF_THE_FILE as error:
             raise self._told(error) from error
 
-    def _told(self, error: sqlite3.Error | OSError) -> LedgerError:
+    def _told(self, error: _OfTheFile) -> LedgerError:
         """The error in one sentence; damage is remembered."""
+        if isinstance(error, OverflowError | UnicodeEncodeError):
+            return LedgerError(f"{self.path} cannot hold a value: {error}.")
         if isinstance(error, OSError):
             return LedgerError(f"{self.path} cannot be opened: {error.strerror or error}.")
         told = _ledger_error(error, self.path)

@@ -356,8 +356,8 @@ class Enforcer:
         if isinstance(error, MissingKeyError):
             log.error("A provider key is missing: %s", error)
         self.note_fault(passage, hook, error)
-        if passage is not None and passage.asked is not None:
-            passage.asked.cancel()
+        if passage is not None:
+            passage.ask_no_more()
         admission = passage.admission if passage else None
         if passage is None or admission is None or passage.settled:
             return

@@ -59,8 +59,10 @@ class Housekeeping:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await self.record_turned_away()
-        await self.station.writer.idle()
+        try:
+            await self.record_turned_away()
+        finally:
+            await self.station.writer.end()
 
     def every(self, seconds: float, work: Callable[[], Awaitable[None]]) -> None:
         """Do something again and again; whatever breaks is met again later, and never ends it."""

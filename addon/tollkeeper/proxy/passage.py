@@ -55,6 +55,11 @@ class Passage:
     websocket: bool = False
     told: dict[str, str] = field(default_factory=dict)
 
+    def ask_no_more(self) -> None:
+        """What the ledger has not decided yet is not written any more."""
+        if self.asked is not None:
+            self.asked.cancel()
+
     def by_payer(self, made: Settlement) -> Settlement:
         """A settlement of this call as who pays for it has it booked."""
         assert self.call is not None

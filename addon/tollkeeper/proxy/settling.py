@@ -43,6 +43,9 @@ _NO_PRICE = "no price is known that bounds it"
 _NO_BOUND = "nothing bounds it, so what it cost is unknown"
 _AT_LEAST = "nothing bounds it: it cost what was seen, and may have cost more"
 
+WHOLE = Settlement(Outcome.CUT, Basis.RESERVED, None)
+"""Nothing is known of what it came to: its reservation is booked whole."""
+
 NOT_SENT = Settlement(Outcome.NOT_SENT, Basis.MEASURED, 0)
 """No byte reached the provider: everything is given back."""
 
@@ -295,11 +298,13 @@ class Books:
         station, now_ns = self.station, self.station.now_ns()
 
         def keep(error: Exception) -> None:
-            log.warning("A settlement goes to the spool: %s", error)
-            self._keep(lambda: spool(station.spool, call, made, now_ns))
+            kept = made
             if not isinstance(error, LedgerError):
-                log.error("Settling broke", exc_info=error)
+                log.error("Settling broke; the call is booked whole", exc_info=error)
                 self.note_now("fault", "tollkeeper", {"hook": "settle", "error": told(error)})
+                kept = WHOLE
+            log.warning("A settlement goes to the spool: %s", error)
+            self._keep(lambda: spool(station.spool, call, kept, now_ns))
 
         station.writer.write_behind(lambda: station.ledger.settle(call, made, now_ns), keep)
 

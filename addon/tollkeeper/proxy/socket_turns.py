@@ -246,6 +246,8 @@ class Turns:
         Args:
             heard: Whether it is for audio, which has left though nothing answers it.
         """
+        if turn is not None:
+            turn.ask_no_more()
         if turn is None or turn.admission is None or turn.settled:
             return
         turn.settled = True

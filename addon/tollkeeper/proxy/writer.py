@@ -10,6 +10,7 @@ stays before that admission, which finds the money and the slot that it frees.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -18,6 +19,8 @@ from typing import Any, Protocol
 
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.errors import LedgerBusy, LedgerError
+
+log = logging.getLogger(__name__)
 
 PATIENCE_NS = 5 * NS_PER_SECOND
 """How long a write waits for other processes; SQLite's own customary busy timeout."""
@@ -55,9 +58,12 @@ class Unwaited:
         self.over = True
 
     def set_exception(self, error: Exception) -> None:
-        """It is not written."""
+        """It is not written. Others still are, whatever becomes of this one."""
         self.over = True
-        self.instead(error)
+        try:
+            self.instead(error)
+        except Exception:
+            log.exception("What could not be written is lost: %s", error)
 
 
 class Wish:
@@ -86,6 +92,7 @@ class Writer:
         self.pause = FIRST_PAUSE_SECONDS
         self.called = False
         self.lingering = False
+        self.ending = False
 
     async def write[T](self, work: Callable[[], T], *, alone: bool = False) -> T:
         """Run ``work`` inside the next group; its result after the commit, or what it raised.
@@ -122,7 +129,9 @@ class Writer:
             instead: Called with what kept it from being written; must not raise.
         """
         self.wishes.append(Wish(work, Unwaited(instead)))
-        if not self.called and not self.lingering:
+        if self.ending:
+            self.write_group()
+        elif not self.called and not self.lingering:
             self.lingering = True
             asyncio.get_running_loop().call_later(LINGER_SECONDS, self.write_lingering)
 
@@ -131,6 +140,11 @@ class Writer:
         self.lingering = False
         if self.wishes and not self.called:
             self.write_group()
+
+    async def end(self) -> None:
+        """Write all there is; from now on nothing lingers or waits for other processes."""
+        await self.idle()
+        self.ending = True
 
     async def idle(self) -> None:
         """Wait until nothing is wanted any more; every wish ends, at the latest by its patience."""
@@ -190,7 +204,7 @@ class Writer:
         now_ns = time.monotonic_ns()
         waiting = []
         for wish in wishes:
-            if now_ns - wish.since_ns > PATIENCE_NS:
+            if self.ending or now_ns - wish.since_ns > PATIENCE_NS:
                 late = LedgerError("The ledger stayed locked by another process.")
                 late.__cause__ = busy
                 wish.answer.set_exception(late)

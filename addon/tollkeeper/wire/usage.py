@@ -70,11 +70,15 @@ class Said(NamedTuple):
 NOTHING_SAID: Final = Said()
 
 
+MOST: Final = 10**12
+"""No one answer counts as much; what says more is nonsense, and its cost would fit no ledger."""
+
+
 def number(value: object) -> int | None:
-    """A count as providers write it, or None: not a number, negative, a truth value."""
-    if type(value) is int and value >= 0:
+    """A count as providers write it, or None: not a number, negative, a truth value, nonsense."""
+    if type(value) is int and 0 <= value <= MOST:
         return value
-    if type(value) is float and value >= 0 and value.is_integer():
+    if type(value) is float and 0 <= value <= MOST and value.is_integer():
         return int(value)
     return None
 
