@@ -219,7 +219,8 @@ class House:
 
     def ledger(self) -> SqliteLedger:
         """The books, for looking and for what other processes do; what lingered is written by then."""
-        self.station.writer.write_lingering()
+        if self.station.writer.wishes and not self.station.writer.called:
+            self.station.writer.write_group()
         return SqliteLedger(self.home.database, operator_key=self.home.read_operator_key())
 
     def calls(self) -> list[dict[str, Any]]:

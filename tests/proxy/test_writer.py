@@ -9,6 +9,7 @@ import pytest
 
 from proxy.house import House, run
 from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.proxy import writer
 from tollkeeper.proxy.writer import LARGEST_GROUP
 
@@ -24,7 +25,7 @@ def noted(house: House, name: str, error: Exception | None = None):
 
 
 def actors(house: House) -> list[str]:
-    ledger = house.ledger()
+    ledger = SqliteLedger(house.home.database)
     found = [row["actor"] for row in ledger.audit(limit=1000) if row["kind"] == "note"]
     ledger.close()
     return sorted(found)
@@ -159,7 +160,10 @@ def test_what_nobody_waits_for_stays_before_what_is_wanted_later(house: House) -
 def test_what_nobody_waits_for_leaves_nothing_scheduled(house: House) -> None:
     async def story() -> None:
         house.station.writer.write_behind(noted(house, "one"), pytest.fail)
-        await asyncio.sleep(writer.LINGER_SECONDS * 4)
+        await asyncio.sleep(0)
+        async with asyncio.timeout(20):
+            while house.station.writer.lingering:
+                await asyncio.sleep(0.001)
 
     run(story())
 
@@ -233,3 +237,22 @@ def test_one_whose_loss_breaks_takes_nobody_along(house: House) -> None:
         return await writer.write(noted(house, "b"))
 
     assert run(story()) == "b"
+
+
+def test_what_came_later_lingers_for_its_own_time(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "LINGER_NS", 3600 * 10**9)
+
+    async def story() -> list[list[str]]:
+        queue = house.station.writer
+        queue.write_behind(noted(house, "early"), pytest.fail)
+        await queue.write(noted(house, "company"))
+        queue.write_behind(noted(house, "late"), pytest.fail)
+        queue.write_lingering()  # the timer of the early one
+        seen = [actors(house)]
+        monkeypatch.setattr(writer, "LINGER_NS", 0)
+        queue.write_lingering()
+        return [*seen, actors(house)]
+
+    assert asyncio.run(story()) == [["company", "early"], ["company", "early", "late"]]

@@ -28,7 +28,7 @@ PATIENCE_NS = 5 * NS_PER_SECOND
 LARGEST_GROUP = 32
 """Verbs in one transaction: a few milliseconds for which the loop does nothing else."""
 
-LINGER_SECONDS = 0.005
+LINGER_NS = 5_000_000
 """How long what nobody waits for waits for company. Other processes see what it frees so much later."""
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.0005, 0.02
@@ -132,13 +132,22 @@ class Writer:
         if self.ending:
             self.write_group()
         elif not self.called and not self.lingering:
-            self.lingering = True
-            asyncio.get_running_loop().call_later(LINGER_SECONDS, self.write_lingering)
+            self.linger(LINGER_NS)
+
+    def linger(self, left_ns: int) -> None:
+        """Come back for what nobody waits for."""
+        self.lingering = True
+        asyncio.get_running_loop().call_later(left_ns / NS_PER_SECOND, self.write_lingering)
 
     def write_lingering(self) -> None:
-        """No company came: write what is left alone."""
+        """Write what found no company in its time; what came later has its own time."""
         self.lingering = False
-        if self.wishes and not self.called:
+        if not self.wishes or self.called:
+            return
+        left_ns = self.wishes[0].since_ns + LINGER_NS - time.monotonic_ns()
+        if left_ns > 0:
+            self.linger(left_ns)
+        else:
             self.write_group()
 
     async def end(self) -> None:
