@@ -26,7 +26,8 @@ class HostileProvider:
         play: What the next requests are answered with.
         alpn: The protocol that is spoken; ``h2`` plays from the first byte, without a request.
         received: Requests read so far.
-        ended: Plays that came to their end, or whose client left.
+        ended: Connections that came to their end, or whose client left; none whose client stayed
+            and read no more.
     """
 
     port: int
@@ -39,7 +40,7 @@ class HostileProvider:
 
     def converse(self, raw: socket.socket, context: ssl.SSLContext) -> None:
         """One connection, to its end."""
-        with suppress(OSError):
+        try:
             opened = context.wrap_socket(raw, server_side=True)
             opened.settimeout(PATIENCE_SECONDS)
             self.connections.append(opened)
@@ -49,6 +50,10 @@ class HostileProvider:
                     self.play(opened)
                     if self.alpn == "h2":
                         break
+        except TimeoutError:
+            return
+        except OSError:
+            pass
         self.ended += 1
 
 

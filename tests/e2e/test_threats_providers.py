@@ -45,7 +45,8 @@ EVENTS = CHUNKED.replace(b"application/json", b"text/event-stream")
 CHUNKS = b"%x\r\n%s\r\n" % (len(BODY), BODY)
 EVENT = b"%x\r\ndata: %s\n\n\r\n" % (len(BODY) + 8, BODY)
 HINTS = b"HTTP/1.1 103 Early Hints\r\nLink: </x>; rel=preload\r\n\r\n"
-MORE_THAN_ANYTHING = 8 * 1024 * 1024
+MORE_THAN_ANYTHING = 128 * 1024 * 1024
+"""More than the buffers of two sockets take before anybody reads."""
 HEAD_SECONDS = 2
 BOMB_BYTES = 100_000_000
 

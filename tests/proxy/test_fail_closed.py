@@ -66,6 +66,7 @@ CANNOT_LET_TRAFFIC_PASS = {
     ("Locks", "running"): "an error at the start ends the proxy",
     ("Connections", "client_connected"): "closes connections and opens none",
     ("Connections", "client_disconnected"): "forgets a stranger and closes what is left",
+    ("Connections", "server_disconnected"): "closes what is left",
     ("Connections", "tls_failed_client"): "counts a connection that has failed already",
     ("Doorkeeper", "client_connected"): "forgets a caller",
     ("Tunnels", "client_connected"): "raises a bound of mitmproxy's",

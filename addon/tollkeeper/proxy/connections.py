@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from mitmproxy import connection, ctx, tls
+from mitmproxy.proxy import server_hooks
 from mitmproxy.proxy.server import ConnectionIO
 
 from tollkeeper import facts
@@ -49,14 +50,13 @@ class Connections:
             self.drive_out(next(iter(self.strangers)))
 
     def client_disconnected(self, client: connection.Client) -> None:
-        """It is no stranger any more, and nothing of it stays open.
-
-        mitmproxy leaves a socket open whose handler is ended while it waits to hand over more bytes.
-        """
+        """It is no stranger any more, and nothing of it stays open."""
         self.forget(client)
-        transport = transport_of(client)
-        if transport is not None and transport.writer is not None:
-            transport.writer.close()
+        leave_nothing_open(client, client)
+
+    def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Nothing of a server stays open, however much it still sends."""
+        leave_nothing_open(data.client, data.server)
 
     def is_known(self, client: connection.Client) -> bool:
         """Whether it has shown a good token."""
@@ -114,12 +114,22 @@ class Connections:
 
 def close(client: connection.Client) -> None:
     """Close a client's connection, as mitmproxy closes those that are silent for too long."""
-    transport = transport_of(client)
+    transport = transport_of(client, client)
     if transport is not None and transport.handler is not None:
         transport.handler.cancel("closed by Tollkeeper")
 
 
-def transport_of(client: connection.Client) -> ConnectionIO | None:
-    """mitmproxy's hold on a client's socket, while it has one."""
+def leave_nothing_open(client: connection.Client, ended: connection.Connection) -> None:
+    """Close the socket of a connection that is over, where mitmproxy has not.
+
+    It leaves one open whose handler is cancelled while it waits to hand over more bytes.
+    """
+    transport = transport_of(client, ended)
+    if transport is not None and transport.writer is not None:
+        transport.writer.close()
+
+
+def transport_of(client: connection.Client, of: connection.Connection) -> ConnectionIO | None:
+    """mitmproxy's hold on the socket of a client, or of a server of it, while it has one."""
     handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
-    return handler.transports.get(client) if handler else None
+    return handler.transports.get(of) if handler else None
