@@ -20,7 +20,7 @@ from e2e.tunnel import CHAT, Tunnel, ask, records, request
 from e2e.world import Proxy, World, wait
 from tollkeeper.ledger.spool import FILE_NAME
 
-PAGE_BYTES = 4096
+PAGE_BYTES = 2048
 NO_LIMIT = resource.RLIM_INFINITY
 
 OFTEN = (

@@ -22,15 +22,16 @@ from ledger.scripted import (
 )
 from tollkeeper.core.snapshot import RateLog
 from tollkeeper.domain import Basis, Effect, Outcome, Settlement
+from tollkeeper.ledger.rates import SqliteRateLog
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 SUBJECT = "agent:atlas"
 
 
-def rate_log(ledger: SqliteLedger) -> RateLog:
+def rate_log(ledger: SqliteLedger, now_ns: int = T0) -> RateLog:
     """What a decision sees."""
     case = ScriptedCase(subjects=(), reserve=0)
-    ledger.admit(case, PRINCIPAL, T0)
+    ledger.admit(case, PRINCIPAL, now_ns)
     assert case.saw is not None
     return case.saw.rates
 
@@ -74,6 +75,46 @@ def test_rate_log_answers_as_a_plain_list_of_admissions_would(
     assert sorted(log.events_since(SUBJECT, T0 + after)) == later
     assert log.in_flight(SUBJECT) == len(kept)
     ledger.close()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["admit", "admit", "settle", "not sent", "tidy"]),
+            st.sampled_from([0, 0, 0, 1]),
+            st.sampled_from([1, SECOND // 3, 7 * SECOND, 61 * SECOND, -2 * SECOND]),
+        ),
+        max_size=25,
+    )
+)
+def test_known_rates_are_those_of_the_file(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int, int]]
+) -> None:
+    path = tmp_path_factory.mktemp("rates") / "tollkeeper.db"
+    ledgers = [with_atlas(SqliteLedger(path)), SqliteLedger(path)]
+    looks, now_ns, open_calls = SqliteLedger(path), T0, []
+    for step, which, later_ns in steps:
+        now_ns += later_ns
+        ledger = ledgers[which]
+        if step == "admit":
+            open_calls.append(admit(ledger, now_ns, rpm=10**6, tpm=10**9))
+        elif step == "tidy":
+            ledger.tidy(now_ns)
+        elif open_calls:
+            made = measured(3, input_tokens=5) if step == "settle" else NOT_SENT
+            ledger.settle(open_calls.pop(0), made, now_ns)
+
+        known = rate_log(ledger, now_ns)
+        with looks.transaction() as connection:  # writes nothing, so that nobody forgets
+            connection.known.clear()
+            read = SqliteRateLog(connection, now_ns, {})
+            for n in range(1, len(steps) + 2):
+                assert known.nth_newest_ns(SUBJECT, n) == read.nth_newest_ns(SUBJECT, n)
+            minute = (SUBJECT, now_ns - MINUTE)
+            assert known.most_tokens_since(*minute) == read.most_tokens_since(*minute)
+    for one in (*ledgers, looks):
+        one.close()
 
 
 def test_call_passes_exactly_a_minute_after_the_one_that_filled_the_rate(

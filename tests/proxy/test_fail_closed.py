@@ -430,8 +430,13 @@ def test_locked_ledger_refuses_the_call_and_the_record_is_taken_in_later(house: 
 @pytest.mark.usefixtures("impatient")
 def test_settlement_that_meets_a_locked_ledger_is_taken_in_later(house: House) -> None:
     flow = house.judged()
+
+    async def given() -> None:
+        await house.give(flow, answered())
+        await house.station.writer.idle()
+
     with Locked(house.home.database):
-        asyncio.run(house.give(flow, answered()))
+        asyncio.run(given())
 
     [row] = house.calls()
     assert flow.response.status_code == 200

@@ -157,6 +157,21 @@ def test_what_nobody_waits_for_stays_before_what_is_wanted_later(house: House) -
     assert [str(error) for error in failed] == ["b"]
 
 
+def test_what_finds_no_company_is_written_in_the_next_turn(house: House) -> None:
+    writer = house.station.writer
+
+    async def story() -> list[str]:
+        writer.write_behind(noted(house, "lingers"), pytest.fail)
+        writer.write_behind(noted(house, "soon"), pytest.fail, company=False)
+        seen = actors(house)
+        await asyncio.sleep(0)
+        return seen
+
+    assert run(story()) == []
+    assert actors(house) == ["lingers", "soon"]
+    assert writer.wishes == []
+
+
 def test_what_nobody_waits_for_leaves_nothing_scheduled(house: House) -> None:
     async def story() -> None:
         house.station.writer.write_behind(noted(house, "one"), pytest.fail)

@@ -154,6 +154,8 @@ class Approvals(Journal):
         """
         agent, root = lineage[0], lineage[-1]
         if root == agent:
+            if not _was_asked(connection, agent):
+                return None, 0
             row = connection.execute(_NEWEST_ALONE, (agent, digest)).fetchone()
         else:
             row = connection.execute(_NEWEST_OF_FAMILY, (agent, digest, root)).fetchone()
@@ -231,6 +233,17 @@ def ask(connection: Connection, approval: Approval, body: bytes) -> None:
         (approval.id, approval.digest, approval.agent, approval.run, approval.rule,
          canonical(dict(approval.summary)), body, approval.created_ns, approval.lapses_ns),
     )  # fmt: skip
+    connection.keep(("asked", approval.agent), True)
+
+
+def _was_asked(connection: Connection, agent: str) -> bool:
+    """Whether anybody was ever asked about a call of this agent."""
+    known: bool | None = connection.known.get(("asked", agent))
+    if known is None:
+        sql = "SELECT EXISTS (SELECT 1 FROM approvals WHERE agent = ?)"
+        (found,) = connection.execute(sql, (agent,)).fetchone()
+        known = connection.keep(("asked", agent), bool(found))
+    return known
 
 
 def use_up(connection: Connection, approval: str) -> None:

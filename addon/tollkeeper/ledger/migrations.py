@@ -97,7 +97,6 @@ _FIRST = (
                                          -- is open; NULL when metered and when unknown
     ) STRICT, WITHOUT ROWID
     """,
-    "CREATE INDEX calls_of_run ON calls(run, at_ns)",
     "CREATE INDEX open_calls ON calls(owner) WHERE state IN ('held', 'forwarded')",
     "CREATE INDEX held_calls ON calls(approval) WHERE state = 'held'",
     # One verdict, one forward.

@@ -8,6 +8,7 @@ wait for the write lock do not get it in the order of their clocks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from tollkeeper.domain import NS_PER_SECOND
@@ -18,6 +19,14 @@ KEPT_NS = 120 * NS_PER_SECOND
 """How long admissions are kept: the minute that counts, and as much again for clocks that differ."""
 
 _WINDOW_NS = 60 * NS_PER_SECOND
+
+
+@dataclass(slots=True)
+class Seconds:
+    """A subject's admissions and tokens by whole second from ``first`` on, known between transactions."""
+
+    first: int
+    sums: dict[int, tuple[int, int]]
 
 
 class SqliteRateLog:
@@ -37,11 +46,7 @@ class SqliteRateLog:
         """When the n-th newest admission was, or None when that is a minute ago or more."""
         if n > self._at_most(subject)[0]:
             return None
-        for second, admissions in self._connection.execute(
-            "SELECT second, admissions FROM rate_seconds WHERE subject = ? AND second >= ?"
-            " ORDER BY second DESC",
-            (subject, self._since_ns // NS_PER_SECOND),
-        ):
+        for second, (admissions, _) in sorted(self._seconds(subject).items(), reverse=True):
             if n <= admissions:
                 (at_ns,) = self._connection.execute(
                     "SELECT at_ns FROM rate_events WHERE subject = ? AND at_ns >= ? AND at_ns < ?"
@@ -85,12 +90,28 @@ class SqliteRateLog:
         """Admissions and tokens of the last minute and what came before it in its first second."""
         most = self._most.get(subject)
         if most is None:
-            most = self._most[subject] = self._connection.execute(
-                "SELECT coalesce(sum(admissions), 0), coalesce(sum(tokens), 0) FROM rate_seconds"
-                " WHERE subject = ? AND second >= ?",
-                (subject, self._since_ns // NS_PER_SECOND),
-            ).fetchone()
+            first = self._since_ns // NS_PER_SECOND
+            admissions = tokens = 0
+            for second, sums in self._seconds(subject).items():
+                if second >= first:
+                    admissions += sums[0]
+                    tokens += sums[1]
+            most = self._most[subject] = admissions, tokens
         return most
+
+    def _seconds(self, subject: str) -> Mapping[int, tuple[int, int]]:
+        """At least the seconds of the last minute."""
+        first = self._since_ns // NS_PER_SECOND
+        known: Seconds | None = self._connection.known.get(("rate", subject))
+        if known is None or known.first > first:
+            read = self._connection.execute(
+                "SELECT second, admissions, tokens FROM rate_seconds"
+                " WHERE subject = ? AND second >= ?",
+                (subject, first),
+            )
+            sums = {second: (admissions, tokens) for second, admissions, tokens in read}
+            known = self._connection.keep(("rate", subject), Seconds(first, sums))
+        return known.sums
 
 
 # ------------------------------------------------------------------ within a transaction
@@ -103,8 +124,14 @@ def charge(
     if not subjects:
         return
     events, seconds = _charges(len(subjects))
+    second = now_ns // NS_PER_SECOND
     connection.execute(events, (now_ns, call, tokens, *subjects))
-    connection.execute(seconds, (now_ns // NS_PER_SECOND, tokens, *subjects))
+    connection.execute(seconds, (second, tokens, *subjects))
+    for subject in subjects:
+        known: Seconds | None = connection.known.get(("rate", subject))
+        if known is not None and second >= known.first:
+            known.sums.setdefault(second, (0, 0))
+    _move(connection, subjects, second, 1, tokens)
 
 
 def correct(
@@ -120,15 +147,20 @@ def correct(
 
     What is too old to be kept any more is gone from both tables, so that nothing happens.
     """
-    marks = _marks(len(subjects))
+    marks, second, more = (
+        _marks(len(subjects)),
+        at_ns // NS_PER_SECOND,
+        used_tokens - charged_tokens,
+    )
     connection.execute(
         f"UPDATE rate_events SET tokens = ? WHERE subject IN ({marks}) AND at_ns = ? AND call = ?",
         (used_tokens, *subjects, at_ns, call),
     )
     connection.execute(
         f"UPDATE rate_seconds SET tokens = tokens + ? WHERE subject IN ({marks}) AND second = ?",
-        (used_tokens - charged_tokens, *subjects, at_ns // NS_PER_SECOND),
+        (more, *subjects, second),
     )
+    _move(connection, subjects, second, 0, more)
 
 
 def take_back(
@@ -140,7 +172,7 @@ def take_back(
     charged_tokens: int,
 ) -> None:
     """Forget the admission: nothing of it reached the provider."""
-    marks = _marks(len(subjects))
+    marks, second = _marks(len(subjects)), at_ns // NS_PER_SECOND
     connection.execute(
         f"DELETE FROM rate_events WHERE subject IN ({marks}) AND at_ns = ? AND call = ?",
         (*subjects, at_ns, call),
@@ -148,8 +180,19 @@ def take_back(
     connection.execute(
         "UPDATE rate_seconds SET tokens = tokens - ?, admissions = admissions - 1"
         f" WHERE subject IN ({marks}) AND second = ?",
-        (charged_tokens, *subjects, at_ns // NS_PER_SECOND),
+        (charged_tokens, *subjects, second),
     )
+    _move(connection, subjects, second, -1, -charged_tokens)
+
+
+def _move(
+    connection: Connection, subjects: Sequence[str], second: int, admissions: int, tokens: int
+) -> None:
+    """Add to what is known of a second, where it is known."""
+    for subject in subjects:
+        known: Seconds | None = connection.known.get(("rate", subject))
+        if known is not None and (sums := known.sums.get(second)) is not None:
+            known.sums[second] = sums[0] + admissions, sums[1] + tokens
 
 
 def forget(connection: Connection, now_ns: int) -> None:
@@ -158,6 +201,8 @@ def forget(connection: Connection, now_ns: int) -> None:
     old = connection.execute(
         "SELECT DISTINCT subject FROM rate_seconds WHERE second < ?", (second,)
     ).fetchall()
+    for (subject,) in old:
+        connection.known.pop(("rate", subject), None)
     connection.executemany(
         "DELETE FROM rate_events WHERE subject = ? AND at_ns < ?",
         [(subject, second * NS_PER_SECOND) for (subject,) in old],

@@ -339,7 +339,7 @@ class Enforcer:
         prices, now_ns = self.station.policy_file.prices, self.station.now_ns()
         settlement = settling.at_the_end(settlement, call, passage.sheet, prices, now_ns)
         settlement = passage.by_payer(settlement)
-        self.books.settle(admission.id, settlement)
+        self.books.settle(admission.id, settlement, company=bool(self.under_way))
         passage.settled = True
         disclose.settled(flow, admission, settlement)
 

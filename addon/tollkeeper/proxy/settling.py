@@ -289,11 +289,14 @@ class Books:
         """Keep the station."""
         self.station = station
 
-    def settle(self, call: str, made: Settlement) -> None:
+    def settle(self, call: str, made: Settlement, *, company: bool = True) -> None:
         """Resolve a reservation behind the answer, however long other processes write; never raises.
 
         Whatever this proxy admits from now on finds it resolved. Where neither the ledger nor the spool
         takes it, the call stays reserved, until recovery books it whole.
+
+        Args:
+            company: Whether other calls are under way, whose admissions could take it along.
         """
         station, now_ns = self.station, self.station.now_ns()
 
@@ -306,7 +309,9 @@ class Books:
             log.warning("A settlement goes to the spool: %s", error)
             self._keep(lambda: spool(station.spool, call, kept, now_ns))
 
-        station.writer.write_behind(lambda: station.ledger.settle(call, made, now_ns), keep)
+        station.writer.write_behind(
+            lambda: station.ledger.settle(call, made, now_ns), keep, company=company
+        )
 
     async def let_go(self, call: str) -> None:
         """A held call that nobody waits for any more gives back what it reserved."""

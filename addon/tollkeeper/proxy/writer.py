@@ -3,8 +3,9 @@
 A small transaction pays most of its price for being one: the pages that a call touches are written at
 every commit. Calls that arrive together are therefore written together (group commit), and who waits is
 answered after the commit. What nobody waits for (settlements: until they are written the reservation
-stands, which is never too little) lingers for a moment, so that the next admission takes it along; it
-stays before that admission, which finds the money and the slot that it frees.
+stands, which is never too little) lingers for a moment while other calls are under way, so that the next
+admission takes it along; it stays before that admission, which finds the money and the slot that it
+frees. Where no other call is under way it is written while the client reads its answer.
 """
 
 from __future__ import annotations
@@ -115,22 +116,34 @@ class Writer:
         self.wishes.append(Wish(work, answer, alone=alone))
         if at_once and not self.called:
             self.write_group()
-        elif not self.called:
-            self.called = True
-            loop.call_soon(self.write_group)
+        else:
+            self.call()
         return answer
 
+    def call(self) -> None:
+        """Write in the next turn of the loop, if not earlier."""
+        if not self.called:
+            self.called = True
+            asyncio.get_running_loop().call_soon(self.write_group)
+
     def write_behind(
-        self, work: Callable[[], object], instead: Callable[[Exception], None]
+        self,
+        work: Callable[[], object],
+        instead: Callable[[Exception], None],
+        *,
+        company: bool = True,
     ) -> None:
         """Run ``work`` inside a group that comes soon, before whatever is wanted later.
 
         Args:
             instead: Called with what kept it from being written; must not raise.
+            company: Whether somebody is to be expected who could take it along.
         """
         self.wishes.append(Wish(work, Unwaited(instead)))
         if self.ending:
             self.write_group()
+        elif not company:
+            self.call()
         elif not self.called and not self.lingering:
             self.linger(LINGER_NS)
 
