@@ -215,6 +215,13 @@ def calls_of_run(ledger: Ledger, run: str, limit: int = 1000) -> list[dict[str, 
     return list(ledger.rows(sql, (run, limit)))
 
 
+def is_under_way(ledger: Ledger, run: str) -> bool:
+    """Whether a call of the run is at its provider, or not settled yet."""
+    open_calls = "state IN ('held', 'forwarded')"  # as the index of open calls says it
+    sql = f"SELECT 1 FROM calls WHERE {open_calls} AND state = 'forwarded' AND run = ? LIMIT 1"
+    return next(ledger.rows(sql, (run,)), None) is not None
+
+
 def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     """Calls that went out, those that reached nobody, their cost, refusals by code, holds."""
     row = _one(

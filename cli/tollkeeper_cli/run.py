@@ -318,11 +318,10 @@ def _wait(command: list[str], environment: dict[str, str], folder: Path, place: 
 
 def summary(ledger: Ledger, run: str) -> str:
     """Calls, cost, what reached nobody, refusals, holds."""
-    made = reports.summary_of_run(ledger, run)
     give_up = time.monotonic() + _SETTLING_SECONDS
-    while made.open_nano_usd and time.monotonic() < give_up:
+    while reports.is_under_way(ledger, run) and time.monotonic() < give_up:
         time.sleep(0.01)
-        made = reports.summary_of_run(ledger, run)
+    made = reports.summary_of_run(ledger, run)
     parts = [f"{made.calls} call{'' if made.calls == 1 else 's'}", dollars(made.cost_nano_usd)]
     if made.notional_nano_usd:
         parts.append(f"notional {dollars(made.notional_nano_usd)} paid by a plan")

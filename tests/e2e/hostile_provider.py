@@ -24,7 +24,8 @@ class HostileProvider:
 
     Attributes:
         play: What the next requests are answered with.
-        alpn: The protocol that is spoken; ``h2`` plays from the first byte, without a request.
+        alpn: The protocol that is spoken.
+        speaks_first: Whether it plays from the first byte, without a request; so it does in ``h2``.
         received: Requests read so far.
         ended: Connections that came to their end, or whose client left; none whose client stayed
             and read no more.
@@ -34,6 +35,7 @@ class HostileProvider:
     certificate: Path
     play: Play
     alpn: str = "http/1.1"
+    speaks_first: bool = False
     received: int = 0
     ended: int = 0
     connections: list[ssl.SSLSocket] = field(default_factory=list)
@@ -45,10 +47,10 @@ class HostileProvider:
             opened.settimeout(PATIENCE_SECONDS)
             self.connections.append(opened)
             with opened:
-                while self.alpn == "h2" or whole_request(opened):
+                while self.speaks_first or whole_request(opened):
                     self.received += 1
                     self.play(opened)
-                    if self.alpn == "h2":
+                    if self.speaks_first:
                         break
         except TimeoutError:
             return
@@ -81,7 +83,9 @@ def hostile_provider(
     context = authority.server_context()
     authority._context(host).set_alpn_protocols([alpn])
     listener = socket.create_server(("127.0.0.1", 0))
-    made = HostileProvider(listener.getsockname()[1], authority.certificate, play, alpn)
+    made = HostileProvider(
+        listener.getsockname()[1], authority.certificate, play, alpn, speaks_first=alpn == "h2"
+    )
 
     def serve() -> None:
         with suppress(OSError):

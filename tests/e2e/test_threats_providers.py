@@ -61,8 +61,11 @@ def sieged(tmp_path_factory: pytest.TempPathFactory, session_lab: Lab) -> Iterat
 
 @pytest.fixture(scope="module")
 def hasty(tmp_path_factory: pytest.TempPathFactory, session_lab: Lab) -> Iterator[World]:
-    """An installation whose header blocks have two seconds."""
-    limit = f"import tollkeeper.proxy.bounded as b; b.HEAD_SECONDS = {HEAD_SECONDS};"
+    """An installation whose header blocks have two seconds, and those who take nothing more as well."""
+    limit = (
+        f"import tollkeeper.proxy.bounded as b; b.HEAD_SECONDS = {HEAD_SECONDS};"
+        f"import tollkeeper.proxy.connections as c; c.DEAF_SECONDS = {HEAD_SECONDS};"
+    )
     with ExitStack() as stack:
         yield patched(tmp_path_factory.mktemp("hasty"), session_lab, stack, limit)
 
@@ -279,6 +282,33 @@ def test_body_may_come_as_slowly_as_it_likes(
 
     assert seen.startswith(b"HTTP/1.1 200")
     assert newest(hasty)["basis"] == "measured"
+
+
+def sockets_of(world: World) -> int:
+    """How many the proxy has open."""
+    found = 0
+    for one in Path(f"/proc/{world.proxies[-1].process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            found += str(one.readlink()).startswith("socket:")
+    return found
+
+
+def test_provider_that_stops_reading_keeps_no_socket_and_no_body(
+    hasty: World, led_to: Callable[..., HostileProvider]
+) -> None:
+    """Its client has left, and much of the body is still to be sent."""
+    provider = led_to(lambda _: time.sleep(10 * HEAD_SECONDS))
+    provider.speaks_first = True
+    before = sockets_of(hasty)
+    with Tunnel(hasty, hasty.proxies[-1]) as tunnel:
+        tunnel.send(request(CHAT | {"messages": [{"role": "user", "content": "x" * 8_000_000}]}))
+        wait(lambda: provider.received == 1)
+        wait(lambda: hasty.books()["open"] == 1)
+
+    wait(lambda: sockets_of(hasty) <= before)
+
+    assert provider.ended == 0
+    assert newest(hasty)["basis"] == "reserved"
 
 
 @pytest.mark.parametrize("together", [True, False])

@@ -117,6 +117,22 @@ def test_known_rates_are_those_of_the_file(
         one.close()
 
 
+@pytest.mark.parametrize("made", [NOT_SENT, measured(3, input_tokens=5)])
+def test_call_too_old_to_be_kept_changes_no_second_that_was_begun_anew(
+    ledger: SqliteLedger, made: Settlement
+) -> None:
+    """The clock was set back in the meantime."""
+    old = admit(ledger, T0)
+    ledger.tidy(T0 + 200 * SECOND)
+    admit(ledger, T0 + 1, 7)
+
+    ledger.settle(old, made, T0)
+
+    log = rate_log(ledger, T0 + SECOND)
+    assert (log.nth_newest_ns(SUBJECT, 1), log.nth_newest_ns(SUBJECT, 2)) == (T0 + 1, None)
+    assert log.most_tokens_since(SUBJECT, T0) == 7
+
+
 def test_call_passes_exactly_a_minute_after_the_one_that_filled_the_rate(
     ledger: SqliteLedger,
 ) -> None:

@@ -71,6 +71,24 @@ def test_settlement_that_was_kept_is_booked(ledger: SqliteLedger, folder: Path) 
     assert (call["settled_ns"], call["input_tokens"]) == (T0 + 7, 400)
 
 
+def test_settlement_that_fits_no_ledger_is_recorded_and_booked_whole(
+    ledger: SqliteLedger, folder: Path
+) -> None:
+    case = ScriptedCase(reserve=100, budgets={ATLAS: 1000})
+    call = ledger.admit(case, PRINCIPAL, T0).id
+    for name in (call, "call_unknown"):
+        settlement = asdict(measured(2**63))
+        append(folder, {"kind": "settlement", "call": name, "settlement": settlement}, T0)
+
+    take_in(ledger, folder)
+
+    assert ledger.balance(ATLAS) == Balance(spent_nano_usd=100, calls=1)
+    assert [row["kind"] for row in ledger.audit()[-3:]] == [
+        "settled", "spool_refused", "spool_refused",
+    ]  # fmt: skip
+    assert waiting(folder) == 0
+
+
 def test_line_that_cannot_be_read_is_recorded_and_stops_nothing(
     ledger: SqliteLedger, folder: Path
 ) -> None:

@@ -219,7 +219,7 @@ class House:
 
     def ledger(self) -> SqliteLedger:
         """The books, for looking and for what other processes do; what lingered is written by then."""
-        if self.station.writer.wishes and not self.station.writer.called:
+        if self.station.writer.wishes and not self.station.writer.scheduled:
             self.station.writer.write_group()
         return SqliteLedger(self.home.database, operator_key=self.home.read_operator_key())
 

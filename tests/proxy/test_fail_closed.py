@@ -66,6 +66,7 @@ CANNOT_LET_TRAFFIC_PASS = {
     ("Locks", "running"): "an error at the start ends the proxy",
     ("Connections", "client_connected"): "closes connections and opens none",
     ("Connections", "client_disconnected"): "forgets a stranger and closes what is left",
+    ("Connections", "server_connected"): "remembers what has to be closed",
     ("Connections", "server_disconnected"): "closes what is left",
     ("Connections", "tls_failed_client"): "counts a connection that has failed already",
     ("Doorkeeper", "client_connected"): "forgets a caller",
@@ -425,6 +426,38 @@ def test_locked_ledger_refuses_the_call_and_the_record_is_taken_in_later(house: 
 
     assert "fault" in house.kinds()
     assert house.open_calls() == 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_admission_that_was_undone_is_not_settled(house: House) -> None:
+    """Two come together, their group breaks, and alone each finds the ledger locked."""
+    writer, other = house.station.writer, Locked(house.home.database)
+    flows = [house.flow(client=house.connected()) for _ in range(2)]
+    tries: list[str] = []
+
+    def lock_the_second_time() -> None:
+        if tries:
+            other.__enter__()
+        tries.append("lock")
+
+    def break_the_first_time() -> None:
+        if len(tries) == 1:
+            raise ValueError
+
+    async def story() -> None:
+        for flow in flows:
+            house.enforcer.requestheaders(flow)
+        first = writer.want(lock_the_second_time)
+        rests = [house.enforcer.request(flow) for flow in flows]
+        last = writer.want(break_the_first_time)
+        await asyncio.gather(first, *filter(None, rests), last, return_exceptions=True)
+
+    asyncio.run(story())
+    other.__exit__()
+
+    assert [flow.response.status_code for flow in flows] == [503, 503]
+    assert house.kinds().count("fault") == 2
+    assert "spool_refused" not in house.kinds()
 
 
 @pytest.mark.usefixtures("impatient")

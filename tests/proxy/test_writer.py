@@ -122,7 +122,7 @@ def test_idle_writer_has_nothing_scheduled(house: House) -> None:
     run(house.station.write(noted(house, "one")))
 
     assert house.station.writer.wishes == []
-    assert not house.station.writer.called
+    assert not house.station.writer.scheduled
 
 
 def test_idle_is_when_everything_that_was_wanted_is_written(house: House) -> None:

@@ -334,8 +334,3 @@ def _key(account: Account) -> tuple[str, int, str, int]:
     ends_ns = standings.FOREVER if account.resets_ns is None else account.resets_ns
     # The plain text of the window, because hashing the member of an enum is slow.
     return (account.subject, ends_ns, account.window.value, account.starts_ns)
-
-
-@cache
-def _marks(values: int) -> str:
-    return ", ".join("?" * values)

@@ -16,7 +16,7 @@ from tollkeeper.core.identity import seal
 from tollkeeper.domain import NS_PER_SECOND, Approval, Verdict
 from tollkeeper.errors import ApprovalError
 from tollkeeper.ledger.chain import canonical
-from tollkeeper.ledger.file import Connection
+from tollkeeper.ledger.file import Connection, marks
 from tollkeeper.ledger.journal import Journal, append
 
 FETCH_NS = 3600 * NS_PER_SECOND
@@ -69,8 +69,8 @@ class Approvals(Journal):
         answered: dict[str, Approval] = {}
         for start in range(0, len(approvals), _ASKED_AT_ONCE):
             some = approvals[start : start + _ASKED_AT_ONCE]
-            marks = ", ".join("?" * len(some))
-            for row in self._read(f"{_SELECT} WHERE a.id IN ({marks}) AND {_MAY_BE_DECIDED}", some):
+            among = f"a.id IN ({marks(len(some))})"
+            for row in self._read(f"{_SELECT} WHERE {among} AND {_MAY_BE_DECIDED}", some):
                 approval = self._shown(row)
                 if approval.state != "open":
                     answered[approval.id] = approval

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +23,18 @@ _CHECKPOINT_SECONDS = 0.1  # how long writers may be kept waiting for a slow rea
 
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 
-
 _PAGE_BYTES = 2048
 """Half of SQLite's own: a transaction touches a few bytes of a dozen pages and copies each page whole,
 twice. Measured beside a busy neighbour: a tenth less time of an admission; smaller ones save no more."""
 
 _LOG_PAGES = 10_000
-_MOST_LOG_PAGES = 40_000  # 80 MB
+_MOST_LOG_PAGES = 40_000  # 80 MB of our pages
 
 _DAMAGED = "{} is damaged or no ledger ({}): stop the proxy and put a copy in its place."
 
-_MOST_KNOWN = 4096  # callers and calls in flight: a few megabytes
+_MOST_KNOWN = (
+    4096  # callers and calls in flight, mostly below 1 KB; the rates of an agent up to 20 KB
+)
 
 
 class Connection(sqlite3.Connection):
@@ -349,6 +351,12 @@ class SqliteFile:
                 self._reader.close()
                 self._reader = None
             self._connection.close()
+
+
+@cache
+def marks(values: int) -> str:
+    """Places for so many parameters of a statement."""
+    return ", ".join("?" * values)
 
 
 def _make_private(path: Path) -> tuple[int, int]:

@@ -8,24 +8,29 @@ wait for the write lock do not get it in the order of their clocks.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.ledger import accounts
-from tollkeeper.ledger.file import Connection
+from tollkeeper.ledger.file import Connection, marks
 
 KEPT_NS = 120 * NS_PER_SECOND
 """How long admissions are kept: the minute that counts, and as much again for clocks that differ."""
 
 _WINDOW_NS = 60 * NS_PER_SECOND
 
+_KEPT_SECONDS = 60
+"""How far behind the minute that counts seconds are known, before they are read anew without those."""
 
-@dataclass(slots=True)
-class Seconds:
-    """A subject's admissions and tokens by whole second from ``first`` on, known between transactions."""
 
-    first: int
+class Seconds(NamedTuple):
+    """A subject's admissions and tokens by second, all those ``since`` one, known between transactions.
+
+    Seconds count from the epoch.
+    """
+
+    since: int
     sums: dict[int, tuple[int, int]]
 
 
@@ -101,16 +106,16 @@ class SqliteRateLog:
 
     def _seconds(self, subject: str) -> Mapping[int, tuple[int, int]]:
         """At least the seconds of the last minute."""
-        first = self._since_ns // NS_PER_SECOND
+        since = self._since_ns // NS_PER_SECOND
         known: Seconds | None = self._connection.known.get(("rate", subject))
-        if known is None or known.first > first:
+        if known is None or not known.since <= since <= known.since + _KEPT_SECONDS:
             read = self._connection.execute(
                 "SELECT second, admissions, tokens FROM rate_seconds"
                 " WHERE subject = ? AND second >= ?",
-                (subject, first),
+                (subject, since),
             )
             sums = {second: (admissions, tokens) for second, admissions, tokens in read}
-            known = self._connection.keep(("rate", subject), Seconds(first, sums))
+            known = self._connection.keep(("rate", subject), Seconds(since, sums))
         return known.sums
 
 
@@ -129,9 +134,9 @@ def charge(
     connection.execute(seconds, (second, tokens, *subjects))
     for subject in subjects:
         known: Seconds | None = connection.known.get(("rate", subject))
-        if known is not None and second >= known.first:
-            known.sums.setdefault(second, (0, 0))
-    _move(connection, subjects, second, 1, tokens)
+        if known is not None and second >= known.since:
+            before = known.sums.get(second, (0, 0))
+            known.sums[second] = before[0] + 1, before[1] + tokens
 
 
 def correct(
@@ -147,20 +152,13 @@ def correct(
 
     What is too old to be kept any more is gone from both tables, so that nothing happens.
     """
-    marks, second, more = (
-        _marks(len(subjects)),
-        at_ns // NS_PER_SECOND,
-        used_tokens - charged_tokens,
-    )
-    connection.execute(
-        f"UPDATE rate_events SET tokens = ? WHERE subject IN ({marks}) AND at_ns = ? AND call = ?",
+    changed = connection.execute(
+        f"UPDATE rate_events SET tokens = ? WHERE subject IN ({marks(len(subjects))})"
+        " AND at_ns = ? AND call = ?",
         (used_tokens, *subjects, at_ns, call),
     )
-    connection.execute(
-        f"UPDATE rate_seconds SET tokens = tokens + ? WHERE subject IN ({marks}) AND second = ?",
-        (more, *subjects, second),
-    )
-    _move(connection, subjects, second, 0, more)
+    if changed.rowcount:
+        _change(connection, subjects, at_ns // NS_PER_SECOND, 0, used_tokens - charged_tokens)
 
 
 def take_back(
@@ -172,27 +170,28 @@ def take_back(
     charged_tokens: int,
 ) -> None:
     """Forget the admission: nothing of it reached the provider."""
-    marks, second = _marks(len(subjects)), at_ns // NS_PER_SECOND
-    connection.execute(
-        f"DELETE FROM rate_events WHERE subject IN ({marks}) AND at_ns = ? AND call = ?",
+    gone = connection.execute(
+        f"DELETE FROM rate_events WHERE subject IN ({marks(len(subjects))})"
+        " AND at_ns = ? AND call = ?",
         (*subjects, at_ns, call),
     )
-    connection.execute(
-        "UPDATE rate_seconds SET tokens = tokens - ?, admissions = admissions - 1"
-        f" WHERE subject IN ({marks}) AND second = ?",
-        (charged_tokens, *subjects, second),
-    )
-    _move(connection, subjects, second, -1, -charged_tokens)
+    if gone.rowcount:
+        _change(connection, subjects, at_ns // NS_PER_SECOND, -1, -charged_tokens)
 
 
-def _move(
+def _change(
     connection: Connection, subjects: Sequence[str], second: int, admissions: int, tokens: int
 ) -> None:
-    """Add to what is known of a second, where it is known."""
+    """Add to a second that is there: in the file, and as known."""
+    connection.execute(
+        "UPDATE rate_seconds SET admissions = admissions + ?, tokens = tokens + ?"
+        f" WHERE subject IN ({marks(len(subjects))}) AND second = ?",
+        (admissions, tokens, *subjects, second),
+    )
     for subject in subjects:
         known: Seconds | None = connection.known.get(("rate", subject))
-        if known is not None and (sums := known.sums.get(second)) is not None:
-            known.sums[second] = sums[0] + admissions, sums[1] + tokens
+        if known is not None and (before := known.sums.get(second)) is not None:
+            known.sums[second] = before[0] + admissions, before[1] + tokens
 
 
 def forget(connection: Connection, now_ns: int) -> None:
@@ -223,8 +222,3 @@ def _charges(subjects: int) -> tuple[str, str]:
         f"INSERT INTO rate_seconds VALUES {seconds} ON CONFLICT DO UPDATE SET"
         " admissions = admissions + 1, tokens = tokens + excluded.tokens",
     )
-
-
-@cache
-def _marks(values: int) -> str:
-    return ", ".join("?" * values)

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,9 @@ FILE_NAME = "records.jsonl"
 
 MAX_BYTES = 64 * 1024 * 1024
 """What the file may grow to; a ledger that is away for so long is not coming back by itself."""
+
+WHOLE = Settlement(Outcome.CUT, Basis.RESERVED, None)
+"""What is booked of a call whose own settlement nobody could book: all that was reserved."""
 
 _ACTOR = "spool"
 
@@ -122,6 +125,8 @@ def _take(ledger: Ledger, line: bytes) -> bool:
     except LedgerBusy:
         raise
     except LedgerError as e:
+        with suppress(LedgerError):  # of a call that there is not
+            ledger.settle(call, WHOLE, at_ns)
         return _give_up(ledger, line, str(e), at_ns)
 
 

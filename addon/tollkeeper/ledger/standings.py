@@ -11,7 +11,7 @@ from functools import cache
 from typing import NamedTuple
 
 from tollkeeper.domain import Balance
-from tollkeeper.ledger.file import Connection
+from tollkeeper.ledger.file import Connection, marks
 
 FOREVER = 2**63 - 1
 """The end of a window that never ends: the largest integer that SQLite keeps."""
@@ -78,7 +78,7 @@ def forget(connection: Connection, subject: str) -> None:
 def _stands_on(subjects: int) -> str:
     return (
         f"SELECT subject, ends_ns, window, starts_ns, in_flight, last_ns, {BALANCE} FROM balances"
-        f" WHERE ends_ns >= ? AND subject IN ({_marks(subjects)})"
+        f" WHERE ends_ns >= ? AND subject IN ({marks(subjects)})"
     )
 
 
@@ -120,8 +120,3 @@ def _moved(subjects: int) -> str:
         " in_flight = in_flight + ?4 * (window = 'total'), last_ns = max(last_ns, ?5)"
         f" WHERE subject IN ({marks}) AND ends_ns > ?5 AND starts_ns <= ?5"
     )
-
-
-@cache
-def _marks(values: int) -> str:
-    return ", ".join("?" * values)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
+from weakref import WeakKeyDictionary
 
 from mitmproxy import connection, ctx, tls
 from mitmproxy.proxy import server_hooks
@@ -20,6 +22,10 @@ STRANGERS = 2048
 """The same, of all addresses together."""
 
 
+DEAF_SECONDS = 30
+"""How long whoever takes nothing of what is still to be sent keeps the socket of an ended connection."""
+
+
 class Connections:
     """Closes the connections that nobody may keep open."""
 
@@ -29,6 +35,9 @@ class Connections:
         self.doorkeeper = doorkeeper
         self.strangers: dict[connection.Client, str] = {}
         self.per_source: Counter[str] = Counter()
+        self.writers: WeakKeyDictionary[connection.Connection, asyncio.StreamWriter] = (
+            WeakKeyDictionary()
+        )
 
     # ------------------------------------------------------------------------- strangers
 
@@ -37,6 +46,7 @@ class Connections:
 
         A flood so drives out itself, and an agent comes through.
         """
+        self.remember(client, client)
         source = client.peername[0]
         self.strangers[client] = source
         self.per_source[source] += 1
@@ -52,11 +62,32 @@ class Connections:
     def client_disconnected(self, client: connection.Client) -> None:
         """It is no stranger any more, and nothing of it stays open."""
         self.forget(client)
-        leave_nothing_open(client, client)
+        self.leave_nothing_open(client)
+
+    def server_connected(self, data: server_hooks.ServerConnectionHookData) -> None:
+        """Know what has to be closed."""
+        self.remember(data.client, data.server)
 
     def server_disconnected(self, data: server_hooks.ServerConnectionHookData) -> None:
-        """Nothing of a server stays open, however much it still sends."""
-        leave_nothing_open(data.client, data.server)
+        """Nothing of a server stays open, whether it goes on sending or has stopped reading."""
+        self.leave_nothing_open(data.server)
+
+    def remember(self, client: connection.Client, made: connection.Connection) -> None:
+        """Know the socket of a client, or of a server of it, for when it ends."""
+        transport = transport_of(client, made)
+        if transport is not None and isinstance(transport.writer, asyncio.StreamWriter):
+            self.writers[made] = transport.writer
+
+    def leave_nothing_open(self, ended: connection.Connection) -> None:
+        """Close the socket of a connection that is over, also where mitmproxy has not.
+
+        It leaves one open whose handler is cancelled while it waits to hand over more bytes. And a
+        closed one stays, with all that is still to be sent, for as long as the other side reads nothing.
+        """
+        writer = self.writers.pop(ended, None)
+        if writer is not None:
+            writer.close()
+            give_up_on_the_deaf(writer.transport)
 
     def is_known(self, client: connection.Client) -> bool:
         """Whether it has shown a good token."""
@@ -119,17 +150,21 @@ def close(client: connection.Client) -> None:
         transport.handler.cancel("closed by Tollkeeper")
 
 
-def leave_nothing_open(client: connection.Client, ended: connection.Connection) -> None:
-    """Close the socket of a connection that is over, where mitmproxy has not.
+def give_up_on_the_deaf(closing: asyncio.WriteTransport, left: int | None = None) -> None:
+    """Drop what is still to be sent to whoever took nothing of it for a while.
 
-    It leaves one open whose handler is cancelled while it waits to hand over more bytes.
+    Args:
+        left: How many bytes there were at the last look.
     """
-    transport = transport_of(client, ended)
-    if transport is not None and transport.writer is not None:
-        transport.writer.close()
+    size = closing.get_write_buffer_size()
+    if size and (left is None or size < left):
+        loop = asyncio.get_running_loop()
+        loop.call_later(DEAF_SECONDS, give_up_on_the_deaf, closing, size)
+    elif size:
+        closing.abort()
 
 
-def transport_of(client: connection.Client, of: connection.Connection) -> ConnectionIO | None:
+def transport_of(client: connection.Client, made: connection.Connection) -> ConnectionIO | None:
     """mitmproxy's hold on the socket of a client, or of a server of it, while it has one."""
     handler = ctx.master.addons.get("proxyserver").connections.get(client.id)
-    return handler.transports.get(of) if handler else None
+    return handler.transports.get(made) if handler else None

@@ -242,7 +242,7 @@ class Enforcer:
         case = CallCase(
             call, principal, policy, fitting(sheet, call), now_ns, passage.said, place=passage.place
         )
-        ledger = self.station.ledger
+        ledger, held = self.station.ledger, passage.admission
 
         def admit() -> Admission:
             passage.admission = ledger.admit(
@@ -250,7 +250,10 @@ class Enforcer:
             )
             return passage.admission
 
-        passage.asked = self.station.writer.want(admit, at_once=at_once)
+        def undone() -> None:
+            passage.admission = held
+
+        passage.asked = self.station.writer.want(admit, at_once=at_once, undone=undone)
         return passage.asked
 
     # ----------------------------------------------------------------------- the way back

@@ -26,7 +26,7 @@ from tollkeeper.domain import (
     Usage,
 )
 from tollkeeper.errors import LedgerError
-from tollkeeper.ledger.spool import append
+from tollkeeper.ledger.spool import WHOLE, append
 from tollkeeper.proxy.answer import Answer
 from tollkeeper.proxy.station import Station
 
@@ -42,9 +42,6 @@ _ENDS_UNSAID = (Dialect.GEMINI, Dialect.CODE_ASSIST)
 _NO_PRICE = "no price is known that bounds it"
 _NO_BOUND = "nothing bounds it, so what it cost is unknown"
 _AT_LEAST = "nothing bounds it: it cost what was seen, and may have cost more"
-
-WHOLE = Settlement(Outcome.CUT, Basis.RESERVED, None)
-"""Nothing is known of what it came to: its reservation is booked whole."""
 
 NOT_SENT = Settlement(Outcome.NOT_SENT, Basis.MEASURED, 0)
 """No byte reached the provider: everything is given back."""

@@ -70,7 +70,7 @@ class Unwaited:
 class Wish:
     """One verb, and what becomes of its outcome."""
 
-    __slots__ = ("alone", "answer", "since_ns", "work")
+    __slots__ = ("alone", "answer", "since_ns", "undone", "work")
 
     def __init__(
         self,
@@ -78,8 +78,9 @@ class Wish:
         answer: asyncio.Future[Any] | Unwaited,
         *,
         alone: bool = False,
+        undone: Callable[[], None] | None = None,
     ) -> None:
-        self.work, self.answer, self.alone = work, answer, alone
+        self.work, self.answer, self.alone, self.undone = work, answer, alone, undone
         self.since_ns = time.monotonic_ns()
 
 
@@ -91,7 +92,7 @@ class Writer:
         self.ledger = ledger
         self.wishes: list[Wish] = []
         self.pause = FIRST_PAUSE_SECONDS
-        self.called = False
+        self.scheduled = False
         self.lingering = False
         self.ending = False
 
@@ -104,26 +105,31 @@ class Writer:
         return await self.want(work, alone=alone)
 
     def want[T](
-        self, work: Callable[[], T], *, alone: bool = False, at_once: bool = False
+        self,
+        work: Callable[[], T],
+        *,
+        alone: bool = False,
+        at_once: bool = False,
+        undone: Callable[[], None] | None = None,
     ) -> asyncio.Future[T]:
         """As ``write``; done already where it could be written at once.
 
         Args:
             at_once: Whether to write now, since nobody is to be expected who could come along.
+            undone: Called when ``work`` was done and its group did not come about.
         """
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[T] = loop.create_future()
-        self.wishes.append(Wish(work, answer, alone=alone))
-        if at_once and not self.called:
+        answer: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self.wishes.append(Wish(work, answer, alone=alone, undone=undone))
+        if at_once and not self.scheduled:
             self.write_group()
         else:
-            self.call()
+            self.schedule()
         return answer
 
-    def call(self) -> None:
+    def schedule(self) -> None:
         """Write in the next turn of the loop, if not earlier."""
-        if not self.called:
-            self.called = True
+        if not self.scheduled:
+            self.scheduled = True
             asyncio.get_running_loop().call_soon(self.write_group)
 
     def write_behind(
@@ -143,8 +149,8 @@ class Writer:
         if self.ending:
             self.write_group()
         elif not company:
-            self.call()
-        elif not self.called and not self.lingering:
+            self.schedule()
+        elif not self.scheduled and not self.lingering:
             self.linger(LINGER_NS)
 
     def linger(self, left_ns: int) -> None:
@@ -155,7 +161,7 @@ class Writer:
     def write_lingering(self) -> None:
         """Write what found no company in its time; what came later has its own time."""
         self.lingering = False
-        if not self.wishes or self.called:
+        if not self.wishes or self.scheduled:
             return
         left_ns = self.wishes[0].since_ns + LINGER_NS - time.monotonic_ns()
         if left_ns > 0:
@@ -176,7 +182,7 @@ class Writer:
 
     def write_group(self) -> None:
         """Write what is wanted now; what comes meanwhile is written next time."""
-        self.called = False
+        self.scheduled = False
         wishes = [wish for wish in self.wishes[:LARGEST_GROUP] if not wish.answer.done()]
         self.wishes = self.wishes[LARGEST_GROUP:]
         try:
@@ -201,6 +207,9 @@ class Writer:
         except LedgerBusy:
             raise
         except Exception:  # noqa: BLE001 - each meets it alone, and fails closed
+            for wish in wishes:
+                if wish.undone is not None:
+                    wish.undone()
             return False
         for wish, result in zip(wishes, results, strict=True):
             wish.answer.set_result(result)
@@ -238,6 +247,6 @@ class Writer:
 
     def go_on(self, seconds: float) -> None:
         """Come back for what is left."""
-        if self.wishes and not self.called:
-            self.called = True
+        if self.wishes and not self.scheduled:
+            self.scheduled = True
             asyncio.get_running_loop().call_later(seconds, self.write_group)

@@ -70,7 +70,7 @@ class Said(NamedTuple):
 NOTHING_SAID: Final = Said()
 
 
-MOST: Final = 10**12
+MOST: Final = 10**9
 """No one answer counts as much; what says more is nonsense, and its cost would fit no ledger."""
 
 
