@@ -14,7 +14,7 @@ from tollkeeper.core.snapshot import AgentRecord, TokenRecord
 from tollkeeper.domain import NANO_PER_USD, Account, Limits, Window
 from tollkeeper.errors import UsageError
 from tollkeeper_cli import reports, state
-from tollkeeper_cli.lineage import Tree, indented
+from tollkeeper_cli.lineage import Tree, drawn
 from tollkeeper_cli.output import Column, escape, print_facts, print_json, print_rows, say
 from tollkeeper_cli.state import Json
 from tollkeeper_cli.units import (
@@ -202,7 +202,8 @@ def list_(
     if all(row["with_children_nano_usd"] == row["spent_nano_usd"] for row in rows):
         del columns[5]
     if not json_:
-        rows = [{**row, "name": indented(row["name"], row["depth"])} for row in rows]
+        names = drawn([(row["name"], row["depth"]) for row in rows])
+        rows = [{**row, "name": name} for row, name in zip(rows, names, strict=True)]
     print_rows(rows, columns, json_=json_, empty="No agents yet: tollkeeper agent create NAME")
 
 
@@ -274,9 +275,9 @@ def show(name: Name, json_: Json = False) -> None:
         print_json({**facts, "limits": limits_to_plain(record.limits), "tokens": tokens})
         return
     print_facts({**facts, "children": None, "limits": limit_words(record.limits)}, json_=False)
-    for number, (child, depth) in enumerate(below):
+    for number, child in enumerate(drawn(below)):
         label = "" if number else "children"
-        print(f"{label:<{len('with children')}}  {escape(indented(child, depth))}")
+        print(f"{label:<{len('with children')}}  {escape(child)}")
     print()
     columns = [
         Column("id", "token"), Column("state", "state"), Column("run", "run"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tollkeeper.core.snapshot import AgentRecord
@@ -52,6 +52,13 @@ class Tree:
         return [record.name for record, depth in self.below(name) if depth > 0]
 
 
-def indented(name: str, depth: int) -> str:
-    """A name as a listing shows it below its parent's."""
-    return f"{'  ' * (depth - 1)}└ {name}" if depth else name
+def drawn(listed: Sequence[tuple[str, int]]) -> list[str]:
+    """Names as a tree is drawn; each comes with its depth, children right after their parent."""
+    lines: list[str] = []
+    going_on: set[int] = set()  # depths at which somebody follows with the same parent
+    for name, depth in reversed(listed):
+        bars = "".join("│ " if level in going_on else "  " for level in range(1, depth))
+        branch = "├ " if depth in going_on else "└ "
+        lines.append(f"{bars}{branch}{name}" if depth else name)
+        going_on = {level for level in going_on if level < depth} | {depth}
+    return lines[::-1]

@@ -41,8 +41,7 @@ def init(
     make_trust(at)
     kept = at.policy.exists()
     if not kept:
-        at.policy.write_bytes(source.read_bytes())
-        at.policy.chmod(0o600)
+        write_policy(at, source)
     print(f"state    {escape(at.root)}")
     print(f"policy   {escape(at.policy)} ({'kept as it is' if kept else source.stem})")
     print(f"CA       {escape(at.ca_certificate)}")
@@ -66,9 +65,17 @@ def make_state(at: Home, policy: Path | None = None) -> bool:
     at.make()
     make_trust(at)
     if policy is None and not at.policy.exists():
-        at.policy.write_bytes(find_policy(STARTER).read_bytes())
-        at.policy.chmod(0o600)
+        write_policy(at, find_policy(STARTER))
     return new
+
+
+def write_policy(at: Home, source: Path) -> None:
+    """A copy of a policy, and beside it the schema by which editors complete and check it."""
+    from tollkeeper.policy.ready_made import schema_file
+
+    at.policy.write_bytes(source.read_bytes())
+    at.policy.chmod(0o600)
+    (at.policy.parent / "schema.json").write_bytes(schema_file().read_bytes())
 
 
 def find_policy(name: str) -> Path:

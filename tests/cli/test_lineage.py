@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tollkeeper.core.snapshot import AgentRecord
-from tollkeeper_cli.lineage import Tree, indented
+from tollkeeper_cli.lineage import Tree, drawn
 
 TREE = Tree.of(
     [
@@ -25,5 +25,7 @@ def test_lineage_goes_up_and_descendants_down() -> None:
     assert TREE.lineage("nobody") == TREE.descendants("nobody") == []
 
 
-def test_names_are_indented_by_their_depth() -> None:
-    assert [indented("a", depth) for depth in range(3)] == ["a", "└ a", "  └ a"]
+def test_names_are_drawn_as_a_tree() -> None:
+    listed = [("atlas", 0), ("ant", 1), ("bee", 2), ("cat", 2), ("dog", 1), ("eel", 2), ("fox", 0)]
+
+    assert drawn(listed) == ["atlas", "├ ant", "│ ├ bee", "│ └ cat", "└ dog", "  └ eel", "fox"]

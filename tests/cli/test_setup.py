@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 import stat
 from pathlib import Path
@@ -10,6 +11,7 @@ from tollkeeper.core.identity import token_sha256
 from tollkeeper.home import Home
 from tollkeeper.ledger.sqlite import SqliteLedger
 from tollkeeper.policy.ready_made import NAMES, ready_made
+from tollkeeper.policy.schema import json_schema
 from tollkeeper_cli.setup import find_policy
 
 from .conftest import Cli
@@ -20,6 +22,7 @@ def test_init_makes_everything_for_the_owner_alone(cli: Cli, home: Home) -> None
 
     assert (done.code, done.err) == (0, "")
     assert home.policy.read_bytes() == ready_made()["starter"].read_bytes()
+    assert json.loads((home.root / "schema.json").read_text()) == json_schema()
     for path in (home.root, home.ca, home.operator_key, home.database, home.policy):
         assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0, path
     assert b"BEGIN CERTIFICATE" in home.bundle.read_bytes()

@@ -39,7 +39,7 @@ def start(world: World, *arguments: str, script: Path = SCRIPT, home: Path | Non
         stdout=log.open("w"),
         stderr=subprocess.STDOUT,
         text=True,
-        env=os.environ | {"TOLLKEEPER_HOME": str(home or world.home.root)},
+        env=os.environ | {"TOLLKEEPER_HOME": str(home or world.home.root), "PYTHONUNBUFFERED": "1"},
     )
     world.stack.callback(lambda: process.poll() is not None or process.kill())
 

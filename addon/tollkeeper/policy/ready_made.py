@@ -20,6 +20,11 @@ def ready_made() -> Mapping[str, Path]:
     return {name: folder / f"{name}.yaml" for name in NAMES}
 
 
+def schema_file() -> Path:
+    """The schema that their first lines name, for editors; it has to lie beside a policy."""
+    return _folder() / "schema.json"
+
+
 def _folder() -> Path:
     packaged = Path(str(resources.files("tollkeeper"))) / "ready_made"
     if packaged.is_dir():

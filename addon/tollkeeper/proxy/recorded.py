@@ -31,7 +31,8 @@ def recorded(path: Path, policy: Policy, agent: str) -> Iterator[Recorded]:
     except OSError as e:
         raise UsageError(f"{path} cannot be read: {e.strerror}.") from e
     except (exceptions.FlowReadException, ValueError) as e:
-        raise UsageError(f"{path} holds no flows that mitmproxy saved: {e}.") from e
+        why = str(e).rstrip(".")
+        raise UsageError(f"{path} holds no flows that mitmproxy saved: {why}.") from e
     for flow in sorted(flows, key=lambda one: one.request.timestamp_start):
         request = flow.request
         provider = facts.provider_for_host(request.host, policy.providers)

@@ -70,5 +70,5 @@ def _do(command: list[str]) -> None:
 def _advice(cause: str) -> str:
     return (
         f"The demo drives the real OpenAI and Anthropic SDKs, and they could not be fetched"
-        f" ({cause}). Install them beside Tollkeeper: pip install 'tollkeeper[demo]'"
+        f" ({cause}). Install them beside Tollkeeper: pip install openai anthropic"
     )
