@@ -4,7 +4,8 @@ Amounts are integer nano-USD, points in time nanoseconds since the Unix epoch, J
 that has been released is never edited: what changes is the next number, and ``SCHEMA_VERSION`` with it.
 
 An admission costs what it writes, page by page (about 6 µs each), so an index is here only where a
-decision or a settlement needs it; reports may scan.
+decision or a settlement needs it; reports may scan. Checks of what every call writes list their values
+with OR: for each IN of three or more SQLite makes a temporary table at every row.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ _FIRST = (
         model TEXT,
         operation TEXT,
         stream INTEGER NOT NULL,         -- 1 when the answer was asked for as a stream
-        state TEXT NOT NULL CHECK (state IN ('held', 'forwarded', 'settled', 'refused', 'left')),
+        state TEXT NOT NULL CHECK (
+            state = 'held' OR state = 'forwarded' OR state = 'settled' OR state = 'refused'
+            OR state = 'left'),
         effect TEXT NOT NULL,            -- allow, hold or deny, of the last admission
         codes TEXT NOT NULL,             -- JSON array of the reasons' codes, strictest first
         subjects INTEGER NOT NULL,       -- on how many subjects it counts
@@ -91,7 +94,8 @@ _FIRST = (
         prefix TEXT,                     -- digest of its whole conversation, for the input bound
         owner TEXT NOT NULL,             -- the process that answers for it (leases.owner)
         rated INTEGER NOT NULL,          -- how many rates it was charged to when it went out
-        billing TEXT NOT NULL CHECK (billing IN ('metered', 'flat_counted', 'flat')),
+        billing TEXT NOT NULL CHECK (
+            billing = 'metered' OR billing = 'flat_counted' OR billing = 'flat'),
                                          -- who pays: money, or a plan; `flat` counts on no budget
         notional_nano_usd INTEGER        -- list price of what a plan pays, the worst case while it
                                          -- is open; NULL when metered and when unknown
@@ -112,7 +116,8 @@ _FIRST = (
         call TEXT,                       -- NULL for credits
         subject TEXT NOT NULL,           -- agent:…, team:… or run:…
         kind TEXT NOT NULL CHECK (
-            kind IN ('pending', 'post', 'void', 'overrun', 'credit', 'correction')),
+            kind = 'pending' OR kind = 'post' OR kind = 'void' OR kind = 'overrun'
+            OR kind = 'credit' OR kind = 'correction'),
         amount_nano_usd INTEGER NOT NULL CHECK (amount_nano_usd >= 0 OR kind = 'correction'),
         released_nano_usd INTEGER NOT NULL DEFAULT 0 CHECK (released_nano_usd >= 0),
                                          -- the reservation that a post or void ends, whole

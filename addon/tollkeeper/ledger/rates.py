@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.ledger import accounts
-from tollkeeper.ledger.file import Connection, marks
+from tollkeeper.ledger.file import Connection
 
 KEPT_NS = 120 * NS_PER_SECOND
 """How long admissions are kept: the minute that counts, and as much again for clocks that differ."""
@@ -152,10 +152,9 @@ def correct(
 
     What is too old to be kept any more is gone from both tables, so that nothing happens.
     """
-    changed = connection.execute(
-        f"UPDATE rate_events SET tokens = ? WHERE subject IN ({marks(len(subjects))})"
-        " AND at_ns = ? AND call = ?",
-        (used_tokens, *subjects, at_ns, call),
+    changed = connection.executemany(
+        "UPDATE rate_events SET tokens = ? WHERE subject = ? AND at_ns = ? AND call = ?",
+        [(used_tokens, one, at_ns, call) for one in subjects],
     )
     if changed.rowcount:
         _change(connection, subjects, at_ns // NS_PER_SECOND, 0, used_tokens - charged_tokens)
@@ -170,10 +169,9 @@ def take_back(
     charged_tokens: int,
 ) -> None:
     """Forget the admission: nothing of it reached the provider."""
-    gone = connection.execute(
-        f"DELETE FROM rate_events WHERE subject IN ({marks(len(subjects))})"
-        " AND at_ns = ? AND call = ?",
-        (*subjects, at_ns, call),
+    gone = connection.executemany(
+        "DELETE FROM rate_events WHERE subject = ? AND at_ns = ? AND call = ?",
+        [(one, at_ns, call) for one in subjects],
     )
     if gone.rowcount:
         _change(connection, subjects, at_ns // NS_PER_SECOND, -1, -charged_tokens)
@@ -183,10 +181,10 @@ def _change(
     connection: Connection, subjects: Sequence[str], second: int, admissions: int, tokens: int
 ) -> None:
     """Add to a second that is there: in the file, and as known."""
-    connection.execute(
+    connection.executemany(
         "UPDATE rate_seconds SET admissions = admissions + ?, tokens = tokens + ?"
-        f" WHERE subject IN ({marks(len(subjects))}) AND second = ?",
-        (admissions, tokens, *subjects, second),
+        " WHERE subject = ? AND second = ?",
+        [(admissions, tokens, one, second) for one in subjects],
     )
     for subject in subjects:
         known: Seconds | None = connection.known.get(("rate", subject))

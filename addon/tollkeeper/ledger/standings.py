@@ -82,6 +82,16 @@ def _stands_on(subjects: int) -> str:
     )
 
 
+_MOVE = (
+    "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?1,"
+    " reserved_nano_usd = reserved_nano_usd + ?2, calls = calls + ?3,"
+    " in_flight = in_flight + ?4 * (window = 'total'), last_ns = max(last_ns, ?5)"
+    " WHERE subject = ?6 AND ends_ns > ?5 AND starts_ns <= ?5"
+)
+"""Parameters: spent, reserved, calls, in flight, the moment, the subject. One at a time, since SQLite
+would make a temporary table of three."""
+
+
 def move(
     connection: Connection,
     subjects: Sequence[str],
@@ -92,9 +102,9 @@ def move(
     at_ns: int,
 ) -> None:
     """Add to every balance of the subjects whose window holds a moment: in the file, and as known."""
-    connection.execute(
-        _moved(len(subjects)),
-        (spent_nano_usd, reserved_nano_usd, calls, slots, at_ns, *subjects),
+    connection.executemany(
+        _MOVE,
+        [(spent_nano_usd, reserved_nano_usd, calls, slots, at_ns, one) for one in subjects],
     )
     for subject in subjects:
         known: Standings | None = connection.known.get(("standing", subject))
@@ -108,15 +118,3 @@ def move(
                 row.last_ns = max(row.last_ns, at_ns)
                 if window == "total":
                     row.in_flight += slots
-
-
-@cache
-def _moved(subjects: int) -> str:
-    """Parameters: spent, reserved, calls, in flight, the moment, the subjects."""
-    marks = ", ".join(f"?{n + 6}" for n in range(subjects))
-    return (
-        "UPDATE balances SET spent_nano_usd = spent_nano_usd + ?1,"
-        " reserved_nano_usd = reserved_nano_usd + ?2, calls = calls + ?3,"
-        " in_flight = in_flight + ?4 * (window = 'total'), last_ns = max(last_ns, ?5)"
-        f" WHERE subject IN ({marks}) AND ends_ns > ?5 AND starts_ns <= ?5"
-    )
