@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -353,7 +352,6 @@ class SqliteFile:
             self._connection.close()
 
 
-@cache
 def marks(values: int) -> str:
     """Places for so many parameters of a statement."""
     return ", ".join("?" * values)
