@@ -5,56 +5,55 @@ Exit codes: 0 yes or done; 1 no or failed, whatever the reason; 2 a command line
 
 from __future__ import annotations
 
+import gc
 import os
+import pkgutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Final
 
 import typer
 from typer.core import TyperGroup
 
 from tollkeeper.errors import TollkeeperError
-from tollkeeper_cli import (
-    agent,
-    approval,
-    audit,
-    budget,
-    demo,
-    deploy,
-    doctor,
-    export,
-    metrics,
-    model,
-    policy,
-    proxy,
-    reconcile,
-    report,
-    run,
-    runs,
-    setup,
-)
 from tollkeeper_cli.output import escape, paint, say
 
 SECTIONS: Final = {
-    "Start": (
-        "demo",
-        "init",
-        "run",
-        "env",
-        "up",
-        "down",
-        "status",
-        "logs",
-        "doctor",
-        "deploy",
-        "script",
-    ),
-    "Agents and money": ("agent", "budget", "model"),
-    "Held calls": ("approval", "approve", "reject"),
-    "Rules": ("policy",),
-    "What happened": ("runs", "audit", "metrics", "report", "export", "reconcile"),
+    "Start": {
+        "demo": "demo:demo",
+        "init": "setup:init",
+        "run": "run:run",
+        "env": "run:env",
+        "up": "proxy:up",
+        "down": "proxy:down",
+        "status": "proxy:status",
+        "logs": "proxy:logs",
+        "doctor": "doctor:doctor",
+        "deploy": "deploy:deploy",
+        "script": "proxy:script",
+    },
+    "Agents and money": {"agent": "agent:app", "budget": "budget:app", "model": "model:app"},
+    "Held calls": {
+        "approval": "approval:app",
+        "approve": "approval:approve",
+        "reject": "approval:reject",
+    },
+    "Rules": {"policy": "policy:app"},
+    "What happened": {
+        "runs": "runs:app",
+        "audit": "audit:app",
+        "metrics": "metrics:metrics",
+        "report": "report:report",
+        "export": "export:export",
+        "reconcile": "reconcile:reconcile",
+    },
 }
-"""How --help groups the commands, in the order in which people meet them."""
+"""Where each command is (a function, or an app of its own), as --help groups them and in the order in
+which people meet them."""
+
+_NEW_OBJECTS: Final = 100_000
+"""How many objects to make before looking for garbage: what a command imports is none of it, and Python
+would look through that dozens of times."""
 
 WRONG_USAGE: Final = 2
 FAILED: Final = 1
@@ -63,15 +62,53 @@ UsageException: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it cannot read; it has no public name for it."""
 
 
+class Commands(Mapping[str, Any]):
+    """The commands by name; each is imported when it is asked for, since a person waits for one of them."""
+
+    _PLACES: Final = {
+        name: place for section in SECTIONS.values() for name, place in section.items()
+    }
+
+    def __getitem__(self, name: str) -> Any:
+        """A command as typer made it.
+
+        Raises:
+            KeyError: There is none of this name.
+        """
+        found = pkgutil.resolve_name(f"{__package__}.{self._PLACES[name]}")
+        parent = typer.Typer(
+            add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+        )
+        parent.callback()(lambda: None)
+        if isinstance(found, typer.Typer):
+            parent.add_typer(found, name=name)
+        else:
+            parent.command(name, context_settings=_SETTINGS.get(name))(found)
+        return typer.main.get_group(parent).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names, in our order."""
+        return iter(self._PLACES)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._PLACES)
+
+
+_SETTINGS: Final = {"run": {"allow_interspersed_args": False}}
+"""What follows the agent's command belongs to that command."""
+
+
 class Sections(TyperGroup):
     """The commands under headings, the options after them.
 
     Plain text and not typer's rich panels: those take a third of a second to import.
     """
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        """In our order."""
-        return [name for names in SECTIONS.values() for name in names]
+    def __init__(self, **attributes: Any) -> None:
+        """A group whose commands are imported one by one."""
+        super().__init__(**attributes)
+        self.commands = Commands()  # type: ignore[assignment]
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """What `--help` shows below the usage line."""
@@ -120,22 +157,9 @@ def tollkeeper(
         print(context.get_help())
 
 
-for command in (
-    demo.demo, setup.init, run.env, proxy.up, proxy.down, proxy.status, proxy.logs, proxy.script,
-    doctor.doctor, deploy.deploy, approval.approve, approval.reject, metrics.metrics,
-    report.report, export.export, reconcile.reconcile,
-):  # fmt: skip
-    app.command()(command)
-app.command(context_settings={"allow_interspersed_args": False})(run.run)
-for name, group in (
-    ("agent", agent.app), ("budget", budget.app), ("model", model.app), ("policy", policy.app),
-    ("approval", approval.app), ("runs", runs.app), ("audit", audit.app),
-):  # fmt: skip
-    app.add_typer(group, name=name)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line; its exit code. Never a traceback for what a person can mend."""
+    gc.set_threshold(_NEW_OBJECTS)
     try:
         code = app(
             list(sys.argv[1:] if arguments is None else arguments),

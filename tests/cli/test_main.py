@@ -112,8 +112,11 @@ def test_it_runs_as_a_module_and_tells_its_version() -> None:
     assert done.out.startswith("tollkeeper")
 
 
-def test_what_takes_long_to_import_is_imported_by_nobody_at_the_start(made: Home) -> None:
-    heavy = "{'mitmproxy', 'pydantic', 'genai_prices', 'sqlite_utils', 'yaml', 'rich.console'}"
+def test_a_command_imports_neither_what_takes_long_nor_other_commands(made: Home) -> None:
+    heavy = (
+        "{'mitmproxy', 'pydantic', 'genai_prices', 'sqlite_utils', 'yaml', 'rich.console',"
+        " 'tollkeeper_cli.run', 'tollkeeper_cli.proxy', 'tollkeeper_cli.doctor', 'tollkeeper_cli.runs'}"
+    )
     code = (
         "import sys; from tollkeeper_cli.main import main; code = main(['agent', 'list']);"
         f"print(sorted({heavy} & sys.modules.keys()), code)"

@@ -41,6 +41,8 @@ QUARTERS_AHEAD: Final = 4
 Source: https://api-docs.deepseek.com/quick_start/pricing (prices by the time of day)
 """
 
+_RELEASE: Final = version("genai-prices")
+
 _LONGEST_NAME: Final = 256
 """The catalogue's own patterns are matched with ``re``; no real name comes near this."""
 
@@ -194,7 +196,7 @@ def find(catalogue_id: str, model: str) -> Entry | None:
     elective = frozenset(
         tier for tier, context in _contexts(info).items() if "speed" in context and own
     )
-    source = f"genai-prices {version('genai-prices')} {provider.id}/{info.id}"
+    source = f"genai-prices {_RELEASE} {provider.id}/{info.id}"
     free = model.lower().endswith(":free")
     one_price = provider.id in _ONE_PRICE
     calm = _WEEKDAYS_ONLY.get(provider.id)

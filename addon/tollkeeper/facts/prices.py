@@ -21,8 +21,7 @@ def _table() -> Mapping[str, list[dict[str, Any]]]:
 def _find(rows: str, provider: str, model: str) -> dict[str, Any] | None:
     name = model.lower()
     for row in _table()[rows]:
-        fits = any(fnmatchcase(name, glob) for glob in row["models"])
-        if fits and provider in row["providers"]:
+        if provider in row["providers"] and any(fnmatchcase(name, glob) for glob in row["models"]):
             return row
     return None
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 
+@cache
 def read_table(name: str) -> dict[str, Any]:
-    """Parses ``NAME.yaml`` of this package; callers cache what they make of it.
+    """Parses ``NAME.yaml`` of this package, once; nobody may change what it gives.
 
     Raises:
         FileNotFoundError: The package was installed without its data.

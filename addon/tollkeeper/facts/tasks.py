@@ -5,7 +5,7 @@ All figures are upper bounds; what the table does not name is unknown: None, nev
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from fnmatch import fnmatchcase
@@ -79,25 +79,28 @@ def least_audio_milliseconds(provider: str) -> int:
     return 0
 
 
+def _priced(provider: str, model: str) -> Iterator[Mapping[str, Any]]:
+    name = model.lower()
+    for entry in _table()["prices"]:
+        if entry["provider"] == provider and any(fnmatchcase(name, one) for one in entry["models"]):
+            yield entry
+
+
 def unit_rates(provider: str, model: str) -> tuple[Mapping[str, int], str] | None:
     """Rates by other measures than tokens, as nano-USD by name, and their source; None when unknown."""
-    for entry in _table()["prices"]:
-        fits = any(fnmatchcase(model.lower(), glob) for glob in entry["models"])
-        if entry["provider"] == provider and fits:
-            rates = {name: _nano(usd) for name, usd in entry["rates"].items()}
-            return rates, f"{entry['source']} ({entry['date']})"
+    for entry in _priced(provider, model):
+        rates = {name: _nano(usd) for name, usd in entry["rates"].items()}
+        return rates, f"{entry['source']} ({entry['date']})"
     return None
 
 
 def unit_tiers(provider: str, model: str) -> Mapping[str, Mapping[str, int]]:
     """The same by what is asked for (size and quality of an image), where that changes the price."""
-    for entry in _table()["prices"]:
-        fits = any(fnmatchcase(model.lower(), glob) for glob in entry["models"])
-        if entry["provider"] == provider and fits:
-            return {
-                tier: {name: _nano(usd) for name, usd in rates.items()}
-                for tier, rates in entry.get("tiers", {}).items()
-            }
+    for entry in _priced(provider, model):
+        return {
+            tier: {name: _nano(usd) for name, usd in rates.items()}
+            for tier, rates in entry.get("tiers", {}).items()
+        }
     return {}
 
 
@@ -107,9 +110,8 @@ def unit_tier(provider: str, model: str, asked: Mapping[str, object]) -> str | N
     Args:
         asked: The request's members.
     """
-    for entry in _table()["prices"]:
-        fits = any(fnmatchcase(model.lower(), glob) for glob in entry["models"])
-        if entry["provider"] == provider and fits and "by" in entry:
+    for entry in _priced(provider, model):
+        if "by" in entry:
             named = (str(asked.get(name) or meant) for name, meant in entry["by"].items())
             return "-".join(named).lower()
     return None
