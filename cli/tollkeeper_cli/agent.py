@@ -59,7 +59,7 @@ def mint(
     token, created_ns = new_token(), now_ns()
     expires_ns = created_ns + ttl_ns if ttl_ns is not None else None
     record = TokenRecord(f"t_{os.urandom(6).hex()}", agent, created_ns, expires_ns, run=run)
-    ledger.add_token(record, token_sha256(token))
+    ledger.add_token(record, token_sha256(token), state.operator())
     return token, record
 
 
@@ -137,7 +137,8 @@ def create(
     with state.open_ledger(at) as ledger:
         if parent is not None:
             _ensure_parent(ledger, at, parent)
-        ledger.create_agent(AgentRecord(name, "active", parent, limits, now_ns()))
+        made = AgentRecord(name, "active", parent, limits, now_ns())
+        ledger.create_agent(made, state.operator())
         token, record = mint(ledger, name, ttl_ns=ttl_ns)
     _print_token(name, token, record, json_=json_)
 
@@ -147,7 +148,7 @@ def _ensure_parent(ledger: Ledger, at: Home, parent: str) -> None:
     if any(record.name == parent for record in ledger.agents()) or not valid_name(parent):
         return
     if at.policy.exists() and parent in state.load_policy(at).agents:
-        ledger.create_agent(AgentRecord(parent, "active", created_ns=now_ns()))
+        ledger.create_agent(AgentRecord(parent, "active", created_ns=now_ns()), state.operator())
         say(f"Made the agent {parent!r}, which the policy names; it has no token yet.")
 
 
@@ -195,7 +196,7 @@ def list_(
         Column("calls", "calls"), Column("spent_nano_usd", "spent"),
         Column("with_children_nano_usd", "with children"),
         Column("notional_nano_usd", "notional"),
-        Column("last_call_ns", "last call"), Column("limits", "limits of its own"),
+        Column("last_call_ns", "last call", spare=1), Column("limits", "limits of its own"),
     ]  # fmt: skip
     if not any(row["notional_nano_usd"] for row in rows):
         del columns[6]
@@ -281,7 +282,7 @@ def show(name: Name, json_: Json = False) -> None:
     print()
     columns = [
         Column("id", "token"), Column("state", "state"), Column("run", "run"),
-        Column("created_ns", "made"), Column("expires_ns", "expires"),
+        Column("created_ns", "made", spare=1), Column("expires_ns", "expires", spare=2),
         Column("minted_by", "minted by"),
     ]  # fmt: skip
     print_rows(tokens[-20:], columns, json_=False, empty="It has no tokens.")
@@ -316,7 +317,7 @@ def rotate_token(
     with state.open_ledger() as ledger:
         find(ledger, name)
         token, record = mint(ledger, name, ttl_ns=ttl_ns)
-        revoked = ledger.revoke_tokens(name, now_ns(), keep=record.id)
+        revoked = ledger.revoke_tokens(name, now_ns(), state.operator(), keep=record.id)
     if not json_:
         say(f"{revoked} older token{'s' if revoked != 1 else ''} revoked, those they minted too.")
     _print_token(name, token, record, json_=json_)

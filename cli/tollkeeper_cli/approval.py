@@ -37,8 +37,8 @@ Note = Annotated[
 COLUMNS = [
     Column("id", "approval"), Column("agent", "agent"), Column("rule", "rule"),
     Column("model", "model"), Column("worst_nano_usd", "at most"),
-    Column("expected_nano_usd", "expected"), Column("shown_state", "state"),
-    Column("age", "asked", right=True), Column("lapses_in", "lapses in", right=True),
+    Column("expected_nano_usd", "expected", spare=1), Column("shown_state", "state"),
+    Column("age", "asked", right=True, spare=2), Column("lapses_in", "lapses in", right=True),
 ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
@@ -82,7 +83,7 @@ def _print(records: list[dict[str, Any]], *, json_: bool, follow: bool) -> None:
             print_json_line(record)
     elif follow:
         for row in map(_row, records):
-            print("  ".join(table([row], _COLUMNS)[1].split("  ")), flush=True)
+            print(table([row], _COLUMNS)[1], flush=True)
     else:
         rows = records if json_ else [_row(record) for record in records]
         print_rows(rows, _COLUMNS, json_=json_, empty="No record fits.")
@@ -93,38 +94,55 @@ def _row(record: Row) -> Row:
 
 
 def told(kind: str, data: Row) -> str:
-    """A record's data in one line: the reason and the money first, then what else it holds."""
-    parts: list[str] = []
+    """A record's data in one line: the reason first, whom and what it is about, then the money."""
+    parts = [*_about(kind, data), *_money(kind, data)]
+    shown = parts or [f"{k} {_short(v)}" for k, v in data.items() if v not in (None, "", [], {})]
+    return escape(", ".join(shown))
+
+
+_NAMED: Final = (
+    "model", "agent", "run", "token", "approval", "state", "answer", "outcome", "basis", "note",
+)  # fmt: skip
+
+
+def _about(kind: str, data: Row) -> Iterator[str]:
     reasons = data.get("reasons") or []
     if reasons and isinstance(reasons[0], dict):
-        parts.append(f"{reasons[0].get('code')} ({reasons[0].get('source')})")
-    known = kind in ("admitted", "held", "refused")
-    parts += [
-        f"{key} {data[key]}"
-        for key in (
-            "model",
-            "agent",
-            "run",
-            "token",
-            "approval",
-            "state",
-            "answer",
-            "outcome",
-            "basis",
-            "note",
-        )
-        if data.get(key) and not (key in ("agent", "token") and known)
-    ]
+        yield f"{reasons[0].get('code')} ({reasons[0].get('source')})"
+    known = ("agent", "token") if kind in ("admitted", "held", "refused") else ()
+    for key in _NAMED:
+        if data.get(key) and key not in known:
+            yield f"{key} {data[key]}"
+    if isinstance(data.get("subject"), str):
+        yield data["subject"].replace(":", " ", 1)
+    if data.get("window"):
+        yield f"{data['window']} budget"
+    if isinstance(data.get("limits"), Mapping):
+        yield from _limits(data["limits"])
+    for key in ("with", "tokens"):
+        if isinstance(data.get(key), list) and data[key]:
+            yield f"{key} {' '.join(map(str, data[key]))}"
+
+
+def _money(kind: str, data: Row) -> Iterator[str]:
     by_plan = isinstance(data.get("notional_nano_usd"), int)
     for key, word in (("reserve_nano_usd", "reserved"), ("cost_nano_usd", "cost"),
                       ("notional_nano_usd", "notional"),
                       ("amount_nano_usd", "amount")):  # fmt: skip
-        if isinstance(data.get(key), int) and not (key == "cost_nano_usd" and by_plan):
-            parts.append(f"{word} {dollars(data[key])}")
+        nothing = kind == "refused" or (key == "cost_nano_usd" and by_plan)
+        if isinstance(data.get(key), int) and not nothing:
+            yield f"{word} {dollars(data[key])}"
     if data.get("billing") == "flat_counted":
-        parts.append("which counts")
-    shown = parts or [f"{k} {_short(v)}" for k, v in data.items() if v not in (None, "", [], {})]
-    return escape(", ".join(shown))
+        yield "which counts"
+
+
+def _limits(limits: Row) -> Iterator[str]:
+    for name, value in limits.items():
+        by_window = value.items() if isinstance(value, Mapping) else [("", value)]
+        for window, limit in by_window:
+            money = name.endswith("_nano_usd") and isinstance(limit, int)
+            label = f"{name.removesuffix('_nano_usd')} {window}".rstrip()
+            yield f"{label} {dollars(limit) if money else _short(limit)}"
 
 
 def _short(value: Any) -> str:

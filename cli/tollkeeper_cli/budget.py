@@ -33,8 +33,8 @@ _COLUMNS = [
     Column("notional_nano_usd", "notional of it"),
     Column("of_children_nano_usd", "by children"), Column("reserved_nano_usd", "reserved"),
     Column("left_nano_usd", "left"),
-    Column("resets_ns", "resets"), Column("burn_nano_usd", "per hour"),
-    Column("empty_in", "empty in"), Column("source", "limit from"),
+    Column("resets_ns", "resets", spare=1), Column("burn_nano_usd", "per hour", spare=3),
+    Column("empty_in", "empty in", spare=2), Column("source", "limit from", spare=4),
 ]  # fmt: skip
 
 

@@ -25,7 +25,7 @@ from tollkeeper.home import Home
 from tollkeeper_cli import state
 from tollkeeper_cli.announce import held_line
 from tollkeeper_cli.approval import COLUMNS, WHOLE, facts_of, give, row_of, sentence
-from tollkeeper_cli.output import escape, fact_lines, table
+from tollkeeper_cli.output import escape, fact_lines, fitting, table
 from tollkeeper_cli.units import now_ns
 
 if TYPE_CHECKING:
@@ -157,7 +157,9 @@ class Inbox:
         from rich.text import Text
 
         lines = [Text(f"{len(self.waiting)} waiting", style="bold"), Text()]
-        lines += self._list() if self.waiting else [Text("Nothing waits for you.", style="dim")]
+        lines += (
+            self._list(width) if self.waiting else [Text("Nothing waits for you.", style="dim")]
+        )
         approval = self.approval()
         if approval is not None:
             lines += [Text(), *self._chosen(approval, height - len(lines) - 4, width)]
@@ -169,7 +171,7 @@ class Inbox:
             line.overflow = "ellipsis"
         return Group(*lines)
 
-    def _list(self) -> list[Any]:
+    def _list(self, width: int) -> list[Any]:
         from rich.text import Text
 
         at_ns = now_ns()
@@ -177,7 +179,8 @@ class Inbox:
         place = names.index(self.chosen) if self.chosen in names else 0
         first = max(0, min(place - _MOST_LISTED // 2, len(names) - _MOST_LISTED))
         shown = self.waiting[first : first + _MOST_LISTED]
-        head, *rows = table([row_of(approval, at_ns) for approval in shown], COLUMNS)
+        listed = [row_of(approval, at_ns) for approval in shown]
+        head, *rows = table(listed, fitting(listed, COLUMNS, width), width=width)
         lines = [Text(head, style="dim")]
         for approval, row in zip(shown, rows, strict=True):
             lines.append(Text(row, style="reverse" if approval.id == self.chosen else ""))

@@ -22,8 +22,8 @@ app = typer.Typer(help="Models, tiers and prices.", no_args_is_help=True)
 _COLUMNS = [
     Column("model", "model"), Column("provider", "provider"), Column("tier", "tier"),
     Column("input_nano_usd", "in /Mtok"), Column("output_nano_usd", "out /Mtok"),
-    Column("other", "other"), Column("context_window", "context"), Column("max_output_tokens", "max out"),
-    Column("source", "price from"),
+    Column("other", "other"), Column("context_window", "context", spare=1), Column("max_output_tokens", "max out", spare=2),
+    Column("source", "price from", spare=3),
 ]  # fmt: skip
 
 _PER = {

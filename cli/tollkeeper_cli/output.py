@@ -76,11 +76,13 @@ class Column:
         key: Of the row's value; its unit says how it is shown.
         title: Over the column.
         right: Aligned to the right; money and integers are anyway.
+        spare: Of a table that is too wide, the columns with the highest number go first; 0 stays.
     """
 
     key: str
     title: str
     right: bool = False
+    spare: int = 0
 
 
 def print_rows(
@@ -93,24 +95,50 @@ def print_rows(
     """
     if json_:
         print_json(list(rows))
-    elif not rows:
+        return
+    if not rows:
         say(empty)
-    else:
-        print("\n".join(table(rows, columns, width=_width(), bold=colours(sys.stdout))))
+        return
+    width = _width()
+    shown = fitting(rows, columns, width)
+    print("\n".join(table(rows, shown, width=width, bold=colours(sys.stdout))))
+    left_out = [one.title for one in columns if one not in shown and not _is_empty(rows, one)]
+    if left_out:
+        say(f"A wider window shows too: {', '.join(left_out)}.")
+
+
+def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int | None) -> list[Column]:
+    """The columns that a table of this width has room for: first those without any value go, then spare ones."""
+    shown = list(columns)
+    if width is None:
+        return shown
+    sizes = {one.key: _size(one.title, _cells(rows, one)) for one in columns}
+    spare = sorted((one for one in columns if one.spare), key=lambda one: -one.spare)
+    for column in [*(one for one in columns if _is_empty(rows, one)), *spare]:
+        if sum(sizes[one.key] for one in shown) + len(_GAP) * (len(shown) - 1) <= width:
+            break
+        if column in shown:
+            shown.remove(column)
+    return shown
 
 
 def table(
     rows: Sequence[Row], columns: Sequence[Column], *, width: int | None = None, bold: bool = False
 ) -> list[str]:
-    """Lines of an aligned table; with a width, the widest texts are cut with ``…`` to fit."""
-    from rich.cells import cell_len
+    """Lines of an aligned table; with a width, the widest texts are cut with ``…`` to fit.
 
+    What tells rows apart (the first column, ids) and moments are never cut.
+    """
     cells = [_cells(rows, column) for column in columns]
     titles = [column.title for column in columns]
     rights = [column.right or _is_number(rows, column.key) for column in columns]
-    widths = [max(map(cell_len, [t, *c])) for t, c in zip(titles, cells, strict=True)]
+    widths = [_size(title, texts) for title, texts in zip(titles, cells, strict=True)]
     if width is not None:
-        widths = _shrunk(widths, rights, width)
+        whole = [
+            number == 0 or right or column.key == "id" or column.key.endswith("_ns")
+            for number, (column, right) in enumerate(zip(columns, rights, strict=True))
+        ]
+        widths = _shrunk(widths, whole, width)
     lines = []
     for number, texts in enumerate([titles, *zip(*cells, strict=True)]):
         padded = [
@@ -120,6 +148,16 @@ def table(
         line = _GAP.join(padded).rstrip()
         lines.append(f"\x1b[1m{line}\x1b[0m" if bold and number == 0 else line)
     return lines
+
+
+def _size(title: str, texts: Sequence[str]) -> int:
+    from rich.cells import cell_len
+
+    return max(map(cell_len, [title, *texts]))
+
+
+def _is_empty(rows: Sequence[Row], column: Column) -> bool:
+    return all(row.get(column.key) in (None, "", [], (), {}) for row in rows)
 
 
 def print_facts(facts: Row, *, json_: bool) -> None:
@@ -189,11 +227,11 @@ def _is_number(rows: Sequence[Row], key: str) -> bool:
     return bool(values) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
-def _shrunk(widths: list[int], rights: list[bool], width: int) -> list[int]:
+def _shrunk(widths: list[int], whole: list[bool], width: int) -> list[int]:
     sizes = list(widths)
     while sum(sizes) + len(_GAP) * (len(sizes) - 1) > width:
         widest = max(
-            (i for i, right in enumerate(rights) if not right), key=lambda i: sizes[i], default=-1
+            (i for i, uncut in enumerate(whole) if not uncut), key=lambda i: sizes[i], default=-1
         )
         if widest < 0 or sizes[widest] <= _NARROWEST:
             break

@@ -223,11 +223,10 @@ def is_under_way(ledger: Ledger, run: str) -> bool:
 
 
 def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
-    """Calls that went out, those that reached nobody, their cost, refusals by code, holds."""
+    """Calls (those that were refused are among them), their cost, refusals by code, holds."""
     row = _one(
         ledger,
-        "SELECT sum(state IN ('settled', 'forwarded') AND coalesce(outcome, '') != 'not_sent')"
-        " AS calls, sum(state = 'settled' AND outcome = 'not_sent') AS not_sent,"
+        "SELECT count(*) AS calls, sum(state = 'settled' AND outcome = 'not_sent') AS not_sent,"
         " coalesce(sum(CASE billing WHEN 'metered' THEN cost_nano_usd END), 0) AS cost,"
         " coalesce(sum(CASE state WHEN 'settled' THEN notional_nano_usd END), 0) AS notional,"
         " coalesce(sum(CASE state WHEN 'forwarded' THEN worst_nano_usd END), 0) AS open,"
@@ -238,21 +237,21 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
     )
     # What was refused before it was read is in the record alone, where nothing finds a run quickly:
     # from the first record on that the run can have.
-    refused = {
-        str(found["code"]): int(found["count"])
-        for found in ledger.rows(
-            "SELECT code, count(*) AS count FROM ("
-            " SELECT json_extract(codes, '$[0]') AS code FROM calls"
+    found = list(
+        ledger.rows(
+            "SELECT code, count(*) AS count, sum(unread) AS unread FROM ("
+            " SELECT json_extract(codes, '$[0]') AS code, 0 AS unread FROM calls"
             " WHERE run = ? AND state = 'refused' UNION ALL"
-            " SELECT json_extract(data, '$.code') FROM audit WHERE kind = 'refused'"
+            " SELECT json_extract(data, '$.code'), 1 FROM audit WHERE kind = 'refused'"
             " AND call IS NULL AND at_ns >= coalesce((SELECT created_ns FROM runs WHERE id = ?), 0)"
             " AND json_extract(data, '$.run') = ?"
             ") GROUP BY code ORDER BY count DESC, code",
             (run, run, run),
         )
-    }
+    )
+    refused = {str(one["code"]): int(one["count"]) for one in found}
     return RunSummary(
-        row["calls"] or 0, row["not_sent"] or 0, row["cost"], row["notional"],
+        row["calls"] + sum(one["unread"] for one in found), row["not_sent"] or 0, row["cost"], row["notional"],
         row["unknown"] or 0, refused, row["holds"], row["open"],
     )  # fmt: skip
 

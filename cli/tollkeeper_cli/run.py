@@ -169,7 +169,7 @@ def _ensure_agent(ledger: Ledger, name: str) -> None:
             f"The agent {name!r} was deleted: `tollkeeper agent create {name}` makes it again."
         )
     try:
-        ledger.create_agent(AgentRecord(name, "active", created_ns=now_ns()))
+        ledger.create_agent(AgentRecord(name, "active", created_ns=now_ns()), state.operator())
     except UsageError:
         if there():  # another `run` was quicker
             return
@@ -182,7 +182,8 @@ def _begin(
 ) -> Begun:
     run = name or f"{agent[:56]}-{''.join(secrets.choice(_BASE32) for _ in range(6))}"
     limits = Limits() if limit is None else Limits(budget_nano_usd={Window.RUN: limit})
-    ledger.add_run(RunRecord(run, agent, limits=limits, about=about, created_ns=now_ns()))
+    record = RunRecord(run, agent, limits=limits, about=about, created_ns=now_ns())
+    ledger.add_run(record, state.operator())
     token, _ = agents.mint(ledger, agent, run=run)
     return Begun(agent, run, token)
 
@@ -215,7 +216,7 @@ def _run(
         with announced(at, begun.run, notify=notify):
             code = _wait(command, child, folder, place)
     finally:
-        ledger.end_run(begun.run, now_ns())
+        ledger.end_run(begun.run, now_ns(), state.operator())
     say(f"tollkeeper: {summary(ledger, begun.run)}")
     return code
 

@@ -24,8 +24,8 @@ Run = Annotated[str, typer.Argument(metavar="RUN", help="A run, or the beginning
 
 _COLUMNS = [
     Column("id", "run"), Column("agent", "agent"), Column("state", "state"),
-    Column("started_ns", "started"), Column("calls", "calls"), Column("refused", "refused"),
-    Column("holds", "held"), Column("cost_nano_usd", "cost"),
+    Column("started_ns", "started", spare=1), Column("calls", "calls"), Column("refused", "refused", spare=2),
+    Column("holds", "held", spare=3), Column("cost_nano_usd", "cost"),
 ]  # fmt: skip
 
 _NOTIONAL = Column("notional_nano_usd", "notional")
@@ -36,9 +36,9 @@ _SUMS = [Column("calls", "calls"), Column("cost_nano_usd", "cost"), *BASIS]
 _MODEL = Column("model", "model")
 
 _CALLS = [
-    Column("at_ns", "when"), Column("model", "model"), Column("operation", "operation"),
-    Column("became", "became"), Column("input_tokens", "in"), Column("output_tokens", "out"),
-    Column("cost_nano_usd", "cost"), Column("took_ms", "ms"), Column("id", "call"),
+    Column("at_ns", "when"), Column("model", "model"), Column("operation", "operation", spare=2),
+    Column("became", "became"), Column("input_tokens", "in", spare=1), Column("output_tokens", "out", spare=1),
+    Column("cost_nano_usd", "cost"), Column("took_ms", "ms", spare=3), Column("id", "call", spare=4),
 ]  # fmt: skip
 
 
@@ -150,11 +150,14 @@ def became(call: dict[str, Any]) -> str:
 def _set_state(run: str, new_state: str) -> str:
     with state.open_ledger() as ledger:
         found = find(ledger, run)
-        if reports.run_record(ledger, found) is None:
+        made = reports.run_record(ledger, found)
+        if made is None:
             raise UsageError(
                 f"{found} only groups calls of an agent: pause the agent, or start runs with"
                 " `tollkeeper run`."
             )
+        if made["ended_ns"]:
+            raise UsageError(f"{found} has ended, and its token with it: nothing calls in it.")
         ledger.set_run_state(found, new_state, now_ns(), state.operator())
         return escape(found)
 

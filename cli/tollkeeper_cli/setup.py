@@ -123,7 +123,9 @@ def _print_exports(at: Home) -> None:
             print("Start the proxy with `tollkeeper up`, then in the agent's shell:")
             print(f'  eval "$(tollkeeper env {state.DEFAULT_AGENT})"')
             return
-        ledger.create_agent(AgentRecord(state.DEFAULT_AGENT, "active", created_ns=now_ns()))
+        ledger.create_agent(
+            AgentRecord(state.DEFAULT_AGENT, "active", created_ns=now_ns()), state.operator()
+        )
         token, _ = agents.mint(ledger, state.DEFAULT_AGENT)
     found = process.running(at)
     address = found.address if found else f"127.0.0.1:{process.DEFAULT_PORT}"

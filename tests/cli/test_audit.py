@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import csv
+import getpass
 import io
 import json
+import re
 import sqlite3
 from pathlib import Path
 
@@ -26,6 +28,23 @@ def test_tail_shows_the_newest_records_oldest_first(cli: Cli, books: Books) -> N
     assert "cost $0.00325" in done.lines[1]
     assert cli("audit", "-n", "3").out == done.out
     assert [row["kind"] for row in cli("audit", "--json", "-n", "3").data] == kinds
+
+
+def test_a_change_names_its_maker_whom_it_is_about_and_what_it_is(cli: Cli, made: Home) -> None:
+    for words in ("agent create scout --budget 1 --rpm 30", "budget add scout 2", "agent pause scout",
+                  "budget set scout 3 --window day", "agent rotate-token scout"):  # fmt: skip
+        assert cli(*words.split()).code == 0
+
+    lines = cli("audit").lines
+    told = {" ".join(line.split()[3:5]): " ".join(line.split()[5:]) for line in lines[1:]}
+
+    user = getpass.getuser()
+    assert told[f"agent_created {user}"] == "agent scout, budget total $1.00, rpm 30"
+    assert told[f"credit {user}"] == "agent scout, total budget, amount $2.00"
+    assert told[f"agent_state {user}"] == "agent scout, state paused"
+    limits = "budget day $3.00, budget total $1.00, rpm 30"
+    assert told[f"agent_limits {user}"] == f"agent scout, {limits}"
+    assert re.fullmatch(r"agent scout, tokens t_\w{12}", told[f"tokens_revoked {user}"])
 
 
 def test_details_from_requests_are_escaped(cli: Cli, books: Books) -> None:

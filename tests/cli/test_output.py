@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from tollkeeper_cli.output import Column, as_json, fact_lines, plain, print_rows, table
+from tollkeeper_cli.output import Column, as_json, fact_lines, fitting, plain, print_rows, table
 
 
 def test_json_turns_units_into_those_that_people_read() -> None:
@@ -50,11 +50,50 @@ def test_wide_characters_keep_columns_aligned() -> None:
 
 
 def test_a_narrow_terminal_cuts_the_widest_text_and_says_so() -> None:
-    rows = [{"a": "x" * 50, "n": 7}]
+    rows = [{"a": "atlas", "b": "x" * 50, "n": 7}]
 
-    line = table(rows, [Column("a", "a"), Column("n", "n")], width=20)[1]
+    line = table(rows, [Column("a", "a"), Column("b", "b"), Column("n", "n")], width=20)[1]
 
-    assert line == "x" * 16 + "…  7"
+    assert line == "atlas  xxxxxxxxx…  7"
+
+
+@pytest.mark.parametrize("key", ["id", "at_ns"])
+def test_what_tells_rows_apart_is_never_cut(key: str) -> None:
+    rows = [{"name": "n" * 30, key: 10**18 if key == "at_ns" else "i" * 30}]
+
+    cut, whole = (table(rows, [Column("name", "n"), Column(key, "k")], width=w) for w in (20, None))
+
+    assert cut == whole
+
+
+def test_a_table_that_is_too_wide_loses_what_is_empty_then_what_is_spare() -> None:
+    rows = [{"a": "aaaa", "b": "bbbb", "none": None, "c": "cccc", "d": "dddd"}]
+    columns = [
+        Column("a", "a"), Column("b", "b", spare=1), Column("none", "none"), Column("c", "c", spare=2),
+        Column("d", "d"),
+    ]  # fmt: skip
+
+    def keys(width: int | None) -> str:
+        return " ".join(column.key for column in fitting(rows, columns, width))
+
+    assert keys(None) == keys(28) == "a b none c d"
+    assert keys(27) == keys(22) == "a b c d"
+    assert keys(21) == keys(16) == "a b d"
+    assert keys(15) == keys(3) == "a d"
+
+
+def test_what_a_narrow_terminal_leaves_out_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "10")
+    columns = [Column("a", "a"), Column("b", "bee", spare=1), Column("none", "none")]
+
+    print_rows([{"a": "aaaaaa", "b": "bbbbbb"}], columns, json_=False)
+
+    told = capsys.readouterr()
+    assert "bbb" not in told.out
+    assert told.err == "A wider window shows too: bee.\n"
 
 
 def test_rows_from_a_request_cannot_forge_lines_of_a_table(

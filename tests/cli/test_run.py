@@ -37,7 +37,7 @@ def test_run_starts_a_proxy_makes_the_agent_and_sums_up(ready: Shell, cli: Cli) 
     assert "same-user: " in done.err
     last = done.err.splitlines()[-1]
     assert re.fullmatch(
-        r"tollkeeper: 1 call, \$0\.\d+, 1 refused \(1 policy_denied\) in run first", last
+        r"tollkeeper: 2 calls, \$0\.\d+, 1 refused \(1 policy_denied\) in run first", last
     )
     shown = cli("runs", "show", "first", "--json").data
     assert (shown["agent"], shown["goal"], shown["state"]) == ("atlas", "say hello", "ended")
@@ -228,7 +228,7 @@ def test_what_was_refused_before_it_was_read_is_in_the_summary(ready: Shell, cli
     paused = ready.run("run", "--agent", "atlas", "--port", "0", "--", *python(CALL, "a", "b"))
 
     assert [line.partition(" ")[0] for line in paused.lines] == ["403", "403"]
-    assert "0 calls, $0.00, 2 refused (2 agent_paused) in run" in paused.err.splitlines()[-1]
+    assert "2 calls, $0.00, 2 refused (2 agent_paused) in run" in paused.err.splitlines()[-1]
 
 
 def test_calls_that_reach_no_provider_are_told_apart_in_the_summary(ready: Shell) -> None:
@@ -239,7 +239,7 @@ def test_calls_that_reach_no_provider_are_told_apart_in_the_summary(ready: Shell
     done = ready.run("run", "--port", "0", "--", *python(CALL, "a", "b"))
 
     assert [line.partition(" ")[0] for line in done.lines] == ["502", "502"]
-    assert "0 calls, $0.00, 2 that reached no provider in run" in done.err.splitlines()[-1]
+    assert "2 calls, $0.00, 2 that reached no provider in run" in done.err.splitlines()[-1]
 
 
 def test_what_calls_that_never_ended_have_reserved_is_in_the_summary(tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_an_unknown_endpoint_is_in_the_summary_of_its_own_run_alone(ready: Shell
     done = ready.run("run", "--run", "second", "--port", "0", "--", *python(unknown, "a", "b"))
 
     last = done.err.splitlines()[-1]
-    assert "0 calls, $0.00, 2 refused (2 unknown_endpoint) in run second" in last
+    assert "2 calls, $0.00, 2 refused (2 unknown_endpoint) in run second" in last
 
 
 def test_a_users_own_exceptions_stay_and_governed_hosts_are_taken_out_with_a_word(

@@ -56,6 +56,17 @@ def test_a_run_is_paused_stopped_and_resumed(
     assert [reason.code for reason in refused] == ([] if state == "active" else ["agent_paused"])
 
 
+def test_a_run_that_has_ended_is_neither_paused_nor_resumed(
+    cli: Cli, books: Books, run: str
+) -> None:
+    books.ledger.end_run(run, 2 * 10**18)
+
+    for verb in ("pause", "resume", "stop"):
+        done = cli("runs", verb, run)
+        assert (done.code, done.out) == (1, "")
+        assert "has ended" in done.err
+
+
 def test_a_run_that_only_groups_cannot_be_stopped(cli: Cli, books: Books) -> None:
     books.call()
 

@@ -14,6 +14,7 @@ from tollkeeper.errors import UsageError
 from tollkeeper.ledger.chain import canonical
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
+from tollkeeper.ledger.port import OPERATOR
 from tollkeeper.ledger.records import (
     AGENT_COLUMNS,
     RUN_COLUMNS,
@@ -43,9 +44,6 @@ _DESCENDANTS = """
     )
     SELECT name FROM family
 """
-
-OPERATOR = "operator"
-"""Who acted when the port does not say: only the operator makes identities."""
 
 
 class Identities(Journal):
@@ -79,7 +77,7 @@ class Identities(Journal):
         with self._lock, self._translated():
             return standing(self._connection, principal)
 
-    def create_agent(self, record: AgentRecord) -> None:
+    def create_agent(self, record: AgentRecord, by: str = OPERATOR) -> None:
         """Add an agent; the name of a deleted one may be used again and keeps its accounts.
 
         Raises:
@@ -106,7 +104,7 @@ class Identities(Journal):
                 "parent": record.parent,
                 "limits": limits_to_plain(record.limits),
             }
-            append(connection, "agent_created", OPERATOR, None, data, record.created_ns)
+            append(connection, "agent_created", by, None, data, record.created_ns)
 
     def set_agent_state(self, name: str, state: str, now_ns: int, by: str) -> None:
         """Set ``active``, ``paused`` or ``deleted``; deletion takes descendants and tokens along.
@@ -145,7 +143,7 @@ class Identities(Journal):
         rows = self._read(f"SELECT {AGENT_COLUMNS} FROM agents ORDER BY name")
         return [agent_from_row(row) for row in rows]
 
-    def add_token(self, token: TokenRecord, sha256: str) -> None:
+    def add_token(self, token: TokenRecord, sha256: str, by: str = OPERATOR) -> None:
         """Add a token by the hash of its text.
 
         Raises:
@@ -161,15 +159,17 @@ class Identities(Journal):
                 raise UsageError(f"There is a token {token.id!r} already.") from e
             data = {"agent": token.agent, "token": token.id, "run": token.run,
                     "expires_ns": token.expires_ns}  # fmt: skip
-            append(connection, "token_added", OPERATOR, None, data, token.created_ns)
+            append(connection, "token_added", by, None, data, token.created_ns)
 
-    def revoke_tokens(self, agent: str, now_ns: int, *, keep: str | None = None) -> int:
+    def revoke_tokens(
+        self, agent: str, now_ns: int, by: str = OPERATOR, *, keep: str | None = None
+    ) -> int:
         """Revoke the agent's tokens but the one named, and what they minted; see the port."""
         with self._changing() as connection:
             revoked = revoke(connection, "agent = ? AND id IS NOT ?", (agent, keep), now_ns)
             if revoked:
                 data = {"agent": agent, "tokens": revoked}
-                append(connection, "tokens_revoked", OPERATOR, None, data, now_ns)
+                append(connection, "tokens_revoked", by, None, data, now_ns)
             return len(revoked)
 
     def tokens(self, agent: str) -> list[TokenRecord]:
@@ -179,7 +179,7 @@ class Identities(Journal):
         )
         return [token_from_row(row) for row in rows]
 
-    def add_run(self, record: RunRecord) -> None:
+    def add_run(self, record: RunRecord, by: str = OPERATOR) -> None:
         """Add a run that somebody starts.
 
         Raises:
@@ -197,7 +197,7 @@ class Identities(Journal):
                 raise UsageError(f"There is a run {record.id!r} already.") from e
             data = {"run": record.id, "agent": record.agent, "about": dict(record.about),
                     "limits": limits_to_plain(record.limits)}  # fmt: skip
-            append(connection, "run_added", OPERATOR, None, data, record.created_ns)
+            append(connection, "run_added", by, None, data, record.created_ns)
 
     def set_run_state(self, run: str, state: str, now_ns: int, by: str) -> None:
         """Set ``active``, ``paused`` or ``stopped``.
@@ -212,7 +212,7 @@ class Identities(Journal):
             connection.execute("UPDATE runs SET state = ? WHERE id = ?", (state, run))
             append(connection, "run_state", by, None, {"run": run, "state": state}, now_ns)
 
-    def end_run(self, run: str, now_ns: int) -> None:
+    def end_run(self, run: str, now_ns: int, by: str = OPERATOR) -> None:
         """Mark it ended, revoke its tokens and what they minted; the second time nothing happens.
 
         Raises:
@@ -226,7 +226,7 @@ class Identities(Journal):
             revoked = revoke(connection, "run = ?", (run,), now_ns)
             if ended.rowcount or revoked:
                 data = {"run": run, "tokens": revoked}
-                append(connection, "run_ended", OPERATOR, None, data, now_ns)
+                append(connection, "run_ended", by, None, data, now_ns)
 
 
 def standing(connection: Connection, principal: Principal) -> Standing:
