@@ -17,9 +17,14 @@ def demo() -> None:
     from tollkeeper.simulator.demo import story
 
     all_told = True
-    for number, step in enumerate(story(), 1):
-        told = paint("✓", "32") if step.as_told else paint("✗", "31")
-        print(f"\n{told} {paint(f'{number}. {escape(step.title)}', '1')}")
+    number = 0
+    for step in story():
+        if step.begins:
+            print(f"\n… {escape(step.title)}")
+        else:
+            number += 1
+            told = paint("✓", "32") if step.as_told else paint("✗", "31")
+            print(f"\n{told} {paint(f'{number}. {escape(step.title)}', '1')}")
         if step.command:
             print(paint(f"  $ {escape(step.command)}", "2"))
         for line in step.lines:

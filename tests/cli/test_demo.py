@@ -13,8 +13,10 @@ def test_the_demo_goes_as_told(shell: Shell) -> None:
     for shown in (
         "An allowed call",
         "402",
-        "Held, then approved",
-        "Held, then rejected",
+        "✓ 5. A call that a rule holds",
+        "✓ 6. A person approves it",
+        "✓ 7. The call goes on",
+        "✓ 10. The agent is told why not",
         "The books balance",
     ):
         assert shown in done.out

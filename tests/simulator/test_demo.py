@@ -26,7 +26,9 @@ def test_the_story_goes_as_told():
     assert "answer: Hello from the simulated gpt-4o-mini." in seen["allowed"]
     assert "claude-opus-4-1" in seen["refused"]
     assert "agents.scout.budget_usd.total" in seen["over-budget"]
-    assert "Take a backup first." in seen["rejected"]
+    told = {step.title: " ".join(step.lines) for step in steps}
+    assert "The release is on its way." in told["The call goes on"]
+    assert "Take a backup first." in told["The agent is told why not"]
     assert "balance" in seen["verify"]
 
 

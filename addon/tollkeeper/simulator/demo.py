@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import yaml
 
@@ -47,31 +47,35 @@ class Step:
         command: As a user would type it; empty when nobody typed anything.
         lines: What came of it.
         as_told: False when it went otherwise than the story says.
+        begins: It takes a while from here on; nothing has come of it yet.
     """
 
     title: str
     command: str = ""
     lines: tuple[str, ...] = ()
     as_told: bool = True
+    begins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One agent's call and how it must end."""
+    """One agent's call, how it must end, and what a person makes of it who is asked first."""
 
     name: str
     agent: str
     title: str
     ends: str
-    verdict: str | None = None
+    verdict: Literal["approve", "reject"] | None = None
 
 
 SCENES = (
     Scene("allowed", "atlas", "An allowed call, streamed (OpenAI SDK)", "answer: Hello"),
     Scene("refused", "atlas", "A model that atlas may not use (Anthropic SDK)", "PermissionDenied"),
     Scene("over-budget", "scout", "More than scout has left (OpenAI SDK)", "APIStatusError 402"),
-    Scene("approved", "atlas", "Held, then approved (Anthropic SDK)", "answer: The", "approve"),
-    Scene("rejected", "atlas", "Held, then rejected (OpenAI SDK)", "PermissionDenied", "reject"),
+    Scene(
+        "approved", "atlas", "A call that a rule holds (Anthropic SDK)", "answer: The", "approve"
+    ),
+    Scene("rejected", "atlas", "Another is held (OpenAI SDK)", "PermissionDenied", "reject"),
 )
 
 
@@ -108,7 +112,8 @@ def story() -> Iterator[Step]:
     if all(importlib.util.find_spec(name) for name in _KEYS):
         python = Path(sys.executable)
     else:
-        yield Step("Fetching the OpenAI and Anthropic SDKs, once", "pip install openai anthropic")
+        fetching = "Fetching the OpenAI and Anthropic SDKs, once"
+        yield Step(fetching, "pip install openai anthropic", begins=True)
         python = private_python()
     with tempfile.TemporaryDirectory(prefix="tollkeeper-demo-") as folder:
         home = Home(Path(folder) / "home")
@@ -135,16 +140,19 @@ def _play(scene: Scene, home: Home, python: Path) -> Iterator[Step]:
     with _cli(home, *command) as process:
         try:
             if scene.verdict:
-                yield from _decide(scene, home, process)
+                yield from _decide(scene, home, process, shown)
             said, complaint = process.communicate(timeout=AGENT_S)
         finally:
             _end(process)
     lines = tuple(said.strip().splitlines()) or tuple(complaint.strip().splitlines())
     told = bool(lines) and lines[-1].startswith(scene.ends)
-    yield Step(scene.title, shown, lines, told)
+    if scene.verdict:
+        yield Step(_AFTER[scene.verdict], lines=lines, as_told=told)
+    else:
+        yield Step(scene.title, shown, lines, told)
 
 
-def _decide(scene: Scene, home: Home, process: subprocess.Popen[str]) -> Iterator[Step]:
+def _decide(scene: Scene, home: Home, process: subprocess.Popen[str], asked: str) -> Iterator[Step]:
     """Waits for the question and answers it as an operator would, from another process."""
     deadline = time.monotonic() + AGENT_S
     while not (waiting := _open_approvals(home)):
@@ -152,13 +160,23 @@ def _decide(scene: Scene, home: Home, process: subprocess.Popen[str]) -> Iterato
             yield Step("No call was held", "tollkeeper approval list", as_told=False)
             return
         time.sleep(_LOOK_S)
-    approval = waiting[0]["id"]
-    command = [scene.verdict or "approve", approval]
+    (held,) = waiting
+    yield Step(
+        scene.title,
+        asked,
+        (f"waits: {held['model']}, at most ${held['worst_usd']} (rule {held['rule']})",),
+    )
+    command = [scene.verdict or "approve", held["id"]]
     command += ["--note", _NOTE] if scene.verdict == "reject" else []
     done = _run(home, *command)
     shown = " ".join(["tollkeeper", *(f'"{w}"' if " " in w else w for w in command)])
     lines = tuple((done.stdout or done.stderr).strip().splitlines())
-    yield Step(f"A person answers: {scene.verdict}", shown, lines, done.returncode == 0)
+    title = f"A person {_ANSWERS[scene.verdict or 'approve']}, in another terminal"
+    yield Step(title, shown, lines, done.returncode == 0)
+
+
+_ANSWERS: Final = {"approve": "approves it", "reject": "rejects it"}
+_AFTER: Final = {"approve": "The call goes on", "reject": "The agent is told why not"}
 
 
 def _books(home: Home, lab: Lab) -> Iterator[Step]:
