@@ -100,9 +100,11 @@ def up(
     def announce(listening: Listening) -> None:
         if detached:
             return
-        where = ", ".join(str(one) for one in listening.listeners)
-        print(f"Tollkeeper listens on {where}. Ctrl-C stops it.", flush=True)
-        _print_beside(listening.operator, listening.web_url)
+        for_people = log_format == "text"  # programs find it in the log, but for mitmweb's token
+        if for_people:
+            where = ", ".join(str(one) for one in listening.listeners)
+            print(f"Tollkeeper listens on {where}. Ctrl-C stops it.", flush=True)
+        _print_beside(listening.operator if for_people else None, listening.web_url)
 
     code = serve(
         at, listen=addresses, policy=policy, web=_web_port() if web else None,

@@ -193,15 +193,18 @@ def test_log_of_json_lines_is_one_object_a_line_and_logs_shows_it_readably(
 ) -> None:
     assert shell.run("up", "--detach", "--port", "0", "--log-format", "json").code == 0
     made.policy.write_text("version: 1\nagnets: {}\n")
-    lines = until(lambda: made.log.read_text().splitlines())
-
-    [said] = [json.loads(line) for line in lines]
-    assert said["level"] == "error"
-    assert said["logger"] == "tollkeeper.proxy.policy_file"
-    assert "agnets" in said["message"]
+    until(lambda: "agnets" in made.log.read_text())
     shown = cli("logs").lines
-    assert shown[0].startswith(f"{said['ts']} ERROR The policy was not reloaded")
-    assert shown[1].startswith("    ")
+    assert cli("down").code == 0
+
+    started, broken, stopped = map(json.loads, made.log.read_text().splitlines())
+    assert started["message"].startswith("Started on 127.0.0.1:")
+    assert str(made.policy) in started["message"]
+    assert (broken["level"], broken["logger"]) == ("error", "tollkeeper.proxy.policy_file")
+    assert "agnets" in broken["message"]
+    assert stopped["message"] == "Stopped"
+    assert shown[1].startswith(f"{broken['ts']} ERROR The policy was not reloaded")
+    assert shown[2].startswith("    ")
 
 
 def test_script_prints_the_addon_for_a_mitmproxy_of_ones_own(cli: Cli) -> None:

@@ -299,6 +299,7 @@ async def run(station: Station, serving: Serving) -> None:
         await serving.close()
         file.remove()
         station.ledger.close()
+        log.info("Stopped")
 
 
 def serve(

@@ -58,6 +58,7 @@ class Serving:
         self.station.own_ports = frozenset({opened.port})
         if not opened.is_loopback:
             log.warning("The operator port %s is reached from other machines", opened)
+        log.info("Health and figures on %s", opened)
         return opened
 
     async def close(self) -> None:
@@ -99,6 +100,9 @@ class Announcer:
             grace_seconds=self.serving.grace_seconds,
             owner=self.station.owner,
         )
+        where = ", ".join(map(str, listeners))
+        policy = self.station.policy_file
+        log.info("Started on %s: policy %s, %s", where, policy.path, policy.policy.mode)
         look_less_for_garbage()
         use_huge_pages()
         self.serving.announce(Listening(listeners, web_url, operator))
