@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import secrets
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,6 +99,12 @@ class Home:
             raise UsageError(f"No state in {self.root}: run `tollkeeper init` first.") from e
         except ValueError as e:
             raise UsageError(f"{self.operator_key} is damaged: expected 64 hex digits.") from e
+
+
+def is_private(path: Path) -> bool:
+    """Whether it is this process' user's, and nobody else may read or write it."""
+    found = path.stat()
+    return not stat.S_IMODE(found.st_mode) & 0o077 and found.st_uid == os.getuid()
 
 
 def operator_name() -> str:

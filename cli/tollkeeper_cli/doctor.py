@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import socket
 import ssl
-import stat
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import typer
 
 from tollkeeper.domain import NS_PER_SECOND
 from tollkeeper.errors import TollkeeperError
-from tollkeeper.home import Home
+from tollkeeper.home import Home, is_private
 from tollkeeper_cli import levels, process, records, setup, state
 from tollkeeper_cli.output import escape, paint, print_json
 from tollkeeper_cli.state import Json
@@ -102,17 +101,12 @@ def examine(at: Home, *, probes: bool = True) -> Iterator[Found]:
 def _rights(at: Home) -> Iterator[Found]:
     private = [at.root, at.ca, at.log.parent, at.spool, at.operator_key, at.database,
                at.ca / "mitmproxy-ca.pem"]  # fmt: skip
-    bad = [path for path in private if path.exists() and _is_open(path)]
+    bad = [path for path in private if path.exists() and not is_private(path)]
     if bad:
         names = " ".join(str(path) for path in bad)
         yield Found(WRONG, "state", f"others may read or write {names}", f"chmod go-rwx {names}")
     else:
         yield Found(OK, "state", f"{at.root}, for you alone")
-
-
-def _is_open(path: Path) -> bool:
-    found = path.stat()
-    return bool(stat.S_IMODE(found.st_mode) & 0o077) or found.st_uid != os.getuid()
 
 
 def _trust(at: Home) -> Iterator[Found]:

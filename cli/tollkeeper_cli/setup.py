@@ -11,10 +11,10 @@ import typer
 
 from tollkeeper.core.snapshot import AgentRecord
 from tollkeeper.errors import UsageError
-from tollkeeper.home import Home
+from tollkeeper.home import Home, is_private
 from tollkeeper_cli import agent as agents
 from tollkeeper_cli import process, state
-from tollkeeper_cli.output import escape
+from tollkeeper_cli.output import escape, say
 from tollkeeper_cli.units import now_ns
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ def init(
     at = state.home()
     source = find_policy(policy)
     loaded = load(source).policy
-    at.make()
-    make_trust(at)
+    _make(at)
     kept = at.policy.exists()
     if not kept:
         write_policy(at, source)
@@ -48,6 +47,13 @@ def init(
     for line in key_lines(state.load_policy(at) if kept else loaded):
         print(line)
     _print_exports(at)
+
+
+def _make(at: Home) -> None:
+    at.make()
+    if not is_private(at.root):
+        say(f"warning: others may enter {escape(at.root)}: chmod go-rwx {escape(at.root)}")
+    make_trust(at)
 
 
 def make_trust(at: Home) -> None:
@@ -62,8 +68,7 @@ def make_trust(at: Home) -> None:
 def make_state(at: Home, policy: Path | None = None) -> bool:
     """What `run` needs to begin; True when there was no state folder."""
     new = not at.exists()
-    at.make()
-    make_trust(at)
+    _make(at)
     if policy is None and not at.policy.exists():
         write_policy(at, find_policy(STARTER))
     return new

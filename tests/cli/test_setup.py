@@ -28,6 +28,17 @@ def test_init_makes_everything_for_the_owner_alone(cli: Cli, home: Home) -> None
     assert b"BEGIN CERTIFICATE" in home.bundle.read_bytes()
 
 
+def test_a_folder_that_others_may_enter_is_told_of(cli: Cli, home: Home) -> None:
+    home.root.mkdir(mode=0o755)
+
+    first = cli("init")
+    home.root.chmod(0o700)
+    second = cli("init")
+
+    assert first.err == f"warning: others may enter {home.root}: chmod go-rwx {home.root}\n"
+    assert (first.code, second.code, second.err) == (0, 0, "")
+
+
 def test_init_prints_two_lines_to_export_that_hold(cli: Cli, home: Home) -> None:
     done = cli("init")
 
