@@ -62,20 +62,45 @@ UsageException: Final[type[Exception]] = typer.BadParameter.__mro__[1]
 """What typer raises for a command line that it cannot read; it has no public name for it."""
 
 
+_SETTINGS: Final = {"run": {"allow_interspersed_args": False}}
+"""What follows the agent's command belongs to that command."""
+
+
 class Commands(Mapping[str, Any]):
-    """The commands by name; each is imported when it is asked for, since a person waits for one of them."""
+    """The commands by name, in our order; each is imported when it is asked for.
+
+    A person waits for one of them and need not wait for the others.
+    """
 
     _PLACES: Final = {
         name: place for section in SECTIONS.values() for name, place in section.items()
     }
 
+    def __init__(self) -> None:
+        """None is imported yet."""
+        self._made: dict[str, Any] = {}
+
     def __getitem__(self, name: str) -> Any:
-        """A command as typer made it.
+        """A command as typer makes it.
 
         Raises:
             KeyError: There is none of this name.
         """
-        found = pkgutil.resolve_name(f"{__package__}.{self._PLACES[name]}")
+        if name not in self._made:
+            self._made[name] = self._make(name, f"{__package__}.{self._PLACES[name]}")
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        """Their names."""
+        return iter(self._PLACES)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._PLACES)
+
+    @staticmethod
+    def _make(name: str, place: str) -> Any:
+        found = pkgutil.resolve_name(place)
         parent = typer.Typer(
             add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
         )
@@ -85,18 +110,6 @@ class Commands(Mapping[str, Any]):
         else:
             parent.command(name, context_settings=_SETTINGS.get(name))(found)
         return typer.main.get_group(parent).commands[name]
-
-    def __iter__(self) -> Iterator[str]:
-        """Their names, in our order."""
-        return iter(self._PLACES)
-
-    def __len__(self) -> int:
-        """How many there are."""
-        return len(self._PLACES)
-
-
-_SETTINGS: Final = {"run": {"allow_interspersed_args": False}}
-"""What follows the agent's command belongs to that command."""
 
 
 class Sections(TyperGroup):
