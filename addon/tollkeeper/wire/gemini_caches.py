@@ -23,10 +23,9 @@ from tollkeeper.wire import bound, fields, gemini
 from tollkeeper.wire import usage as figures
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import read
-from tollkeeper.wire.made import Made
 from tollkeeper.wire.meter import JsonMeter
 from tollkeeper.wire.metering import Meter
-from tollkeeper.wire.seen import Seen
+from tollkeeper.wire.reading import WholeReading
 
 CREATE: Final = "cache_create"
 EXTEND: Final = "cache_extend"
@@ -161,22 +160,8 @@ def meter(call: Call) -> Meter:
     return JsonMeter(CacheReading(call))
 
 
-class CacheReading:
+class CacheReading(WholeReading):
     """What a provider says of a cache that it has made, or keeps longer."""
-
-    def __init__(self, call: Call) -> None:
-        """Nothing is said yet."""
-        self._call = call
-        self._usage: Usage | None = None
-        self.seen = Seen(Dialect.GEMINI)
-        self.made = Made(Dialect.GEMINI)
-        self.begun = False
-        self.done = False
-
-    def event(self, data: bytes) -> None:
-        """These answers are not streamed; what comes as events is only counted."""
-        self.begun = True
-        self.seen.most_tokens += len(data)
 
     def document(self, value: Any) -> None:
         """The cache: its name, how many tokens it holds, when it ends."""
@@ -222,10 +207,6 @@ class CacheReading:
             more = -(-(until_ns - kept.until_ns) // NS_PER_SECOND)
             seconds = min(max(more, 0), seconds)
         return Usage(0, 0, kept_token_seconds=tokens * seconds)
-
-    def usage(self) -> Usage | None:
-        """What it came to."""
-        return self._usage
 
 
 def _moment(said: object) -> int | None:

@@ -10,15 +10,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Final
 
-from tollkeeper.domain import Call, Dialect, Usage
+from tollkeeper.domain import Call, Usage
 from tollkeeper.errors import WireError
 from tollkeeper.wire import fields, tasks
 from tollkeeper.wire.dialect import Endpoint, Inbound
 from tollkeeper.wire.document import read
-from tollkeeper.wire.made import Made
 from tollkeeper.wire.meter import JsonMeter
 from tollkeeper.wire.metering import Meter
-from tollkeeper.wire.seen import Seen
+from tollkeeper.wire.reading import WholeReading
 
 OPERATION: Final = "image_predict"
 
@@ -73,22 +72,8 @@ def meter(call: Call) -> Meter:
     return JsonMeter(ImagenReading(call))
 
 
-class ImagenReading:
+class ImagenReading(WholeReading):
     """What was made."""
-
-    def __init__(self, call: Call) -> None:
-        """Nothing is seen yet."""
-        self._call = call
-        self._usage: Usage | None = None
-        self.seen = Seen(Dialect.GEMINI)
-        self.made = Made(Dialect.GEMINI)
-        self.begun = False
-        self.done = False
-
-    def event(self, data: bytes) -> None:
-        """These answers are not streamed; what comes as events is only counted."""
-        self.begun = True
-        self.seen.most_tokens += len(data)
 
     def document(self, value: Any) -> None:
         """Predictions, of which those that were filtered out have no image."""
@@ -100,7 +85,3 @@ class ImagenReading:
         )
         if made:
             self._usage = Usage(output_tokens=0, images=made)
-
-    def usage(self) -> Usage | None:
-        """The images, or None where none came."""
-        return self._usage

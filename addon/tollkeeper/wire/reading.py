@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from tollkeeper.domain import Dialect, Usage
+from tollkeeper.domain import Call, Dialect, Usage
 from tollkeeper.wire import usage as figures
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.seen import Seen
@@ -150,6 +150,27 @@ class ConversationReading:
             case _:
                 read = figures.gemini(raw, said)
         return figures.with_uses(read, self._served)
+
+
+class WholeReading:
+    """What an answer that comes in one piece has said; a kind of answer says how its document is read."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._usage: Usage | None = None
+        self.seen = Seen(call.dialect)
+        self.made = Made(call.dialect)
+        self.begun = False
+        self.done = False
+
+    def event(self, data: bytes) -> None:
+        """These answers are not streamed; what comes as events is only counted."""
+        self.begun = True
+        self.seen.most_tokens += len(data)
+
+    def usage(self) -> Usage | None:
+        """What the provider said so far, or None."""
+        return self._usage
 
 
 def _usage_in(answer: Mapping[str, Any]) -> dict[str, Any] | None:
