@@ -64,6 +64,10 @@ class LedgerBusy(LedgerError):
     """Another process is writing; the same call may succeed a millisecond later."""
 
 
+class LedgerRefusal(LedgerError):
+    """What the ledger never takes, however often it is tried: a value it cannot hold, an unknown call."""
+
+
 class ApprovalError(TollkeeperError):
     """A verdict that cannot be given."""
 

@@ -10,10 +10,10 @@ import pytest
 
 from ledger.conftest import Opener
 from ledger.scripted import ATLAS, PRINCIPAL, T0, ScriptedCase, measured
-from tollkeeper.domain import Balance, Billing
+from tollkeeper.domain import Balance, Billing, Settlement
 from tollkeeper.errors import LedgerBusy, LedgerError
 from tollkeeper.ledger import spool
-from tollkeeper.ledger.spool import FILE_NAME, append, take_in, waiting
+from tollkeeper.ledger.spool import FILE_NAME, WHOLE, append, take_in, waiting
 from tollkeeper.ledger.sqlite import SqliteLedger
 
 NOTE = {"kind": "refused", "actor": "atlas", "data": {"code": "policy_unavailable"}}
@@ -87,6 +87,35 @@ def test_settlement_that_fits_no_ledger_is_recorded_and_booked_whole(
         "settled", "spool_refused", "spool_refused",
     ]  # fmt: skip
     assert waiting(folder) == 0
+
+
+@pytest.mark.parametrize("error", [LedgerBusy, LedgerError])
+@pytest.mark.parametrize("cost", [2**63, 60])
+def test_settlement_waits_while_the_ledger_takes_nothing(
+    ledger: SqliteLedger,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[LedgerError],
+    cost: int,
+) -> None:
+    call = ledger.admit(ScriptedCase(reserve=100, budgets={ATLAS: 1000}), PRINCIPAL, T0).id
+    append(folder, {"kind": "settlement", "call": call, "settlement": asdict(measured(cost))}, T0)
+    settle = ledger.settle
+
+    def locked_between_two(call: str, made: Settlement, now_ns: int) -> bool:
+        if made == WHOLE or cost == 60:
+            raise error("not now")
+        return settle(call, made, now_ns)
+
+    monkeypatch.setattr(ledger, "settle", locked_between_two)
+    with pytest.raises(error):
+        take_in(ledger, folder)
+    assert waiting(folder) == 1
+    monkeypatch.setattr(ledger, "settle", settle)
+    take_in(ledger, folder)
+
+    spent = 100 if cost == 2**63 else 60
+    assert ledger.balance(ATLAS) == Balance(spent_nano_usd=spent, calls=1)
 
 
 def test_line_that_cannot_be_read_is_recorded_and_stops_nothing(

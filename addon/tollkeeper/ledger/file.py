@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.errors import LedgerBusy, LedgerError, LedgerRefusal
 
 SCHEMA_VERSION = 1
 """How many migrations there are; known here so that opening a current file loads none of them."""
@@ -31,9 +31,8 @@ _MOST_LOG_PAGES = 40_000  # 80 MB of our pages
 
 _DAMAGED = "{} is damaged or no ledger ({}): stop the proxy and put a copy in its place."
 
-_MOST_KNOWN = (
-    4096  # callers and calls in flight, mostly below 1 KB; the rates of an agent up to 20 KB
-)
+_MOST_KNOWN = 4096
+"""Callers and calls in flight, mostly below 1 KB; the rates of an agent up to 20 KB."""
 
 
 class Connection(sqlite3.Connection):
@@ -255,7 +254,7 @@ class SqliteFile:
     def _told(self, error: _OfTheFile) -> LedgerError:
         """The error in one sentence; damage is remembered."""
         if isinstance(error, OverflowError | UnicodeEncodeError):
-            return LedgerError(f"{self.path} cannot hold a value: {error}.")
+            return LedgerRefusal(f"{self.path} cannot hold a value: {error}.")
         if isinstance(error, OSError):
             return LedgerError(f"{self.path} cannot be opened: {error.strerror or error}.")
         told = _ledger_error(error, self.path)
@@ -395,5 +394,7 @@ def _ledger_error(error: sqlite3.Error, path: Path) -> LedgerError:
             return LedgerError(f"No space is left for {path}.")
         case sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_PERM:
             return LedgerError(f"{path} cannot be opened for writing ({error}).")
+        case sqlite3.SQLITE_CONSTRAINT | sqlite3.SQLITE_TOOBIG:
+            return LedgerRefusal(f"{path} takes no such value: {error}.")
         case _:
             return LedgerError(f"{path} cannot be used: {error}.")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tollkeeper.domain import Basis, Billing, Outcome, Settlement, Usage
-from tollkeeper.errors import LedgerBusy, LedgerError
+from tollkeeper.errors import LedgerError, LedgerRefusal
 from tollkeeper.ledger.chain import canonical
 from tollkeeper.ledger.port import Ledger
 
@@ -70,7 +70,7 @@ def take_in(ledger: Ledger, folder: Path) -> int:
 
     Raises:
         LedgerBusy: When another process holds the write lock.
-        LedgerError: When the folder cannot be read.
+        LedgerError: When the folder cannot be read, or the ledger not be written.
     """
     path = folder / FILE_NAME
     if not path.exists():
@@ -122,10 +122,8 @@ def _take(ledger: Ledger, line: bytes) -> bool:
         return ledger.record_once(line_id, kind, actor, data, at_ns)
     try:
         return ledger.settle(call, settlement, at_ns)
-    except LedgerBusy:
-        raise
-    except LedgerError as e:
-        with suppress(LedgerError):  # of a call that there is not
+    except LedgerRefusal as e:
+        with suppress(LedgerRefusal):  # of a call that there is not
             ledger.settle(call, WHOLE, at_ns)
         return _give_up(ledger, line, str(e), at_ns)
 

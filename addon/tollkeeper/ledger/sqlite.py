@@ -18,7 +18,7 @@ from tollkeeper.domain import (
     Principal,
     Settlement,
 )
-from tollkeeper.errors import LedgerError
+from tollkeeper.errors import LedgerError, LedgerRefusal
 from tollkeeper.ledger import accounts, learning, rates
 from tollkeeper.ledger.accounts import Accounts
 from tollkeeper.ledger.approvals import Approvals, ask, use_up
@@ -137,7 +137,7 @@ class SqliteLedger(Delegation, Approvals, Accounts, Objects, Housekeeping):
             LedgerError: When there is no such call, or its cost is below 0.
         """
         if settlement.cost_nano_usd is not None and settlement.cost_nano_usd < 0:
-            raise LedgerError(f"Call {call} cannot cost less than nothing.")
+            raise LedgerRefusal(f"Call {call} cannot cost less than nothing.")
         with self.transaction() as connection:
             found = _demand(connection, call)
             if found.state not in ("held", "forwarded"):
@@ -190,7 +190,7 @@ class SqliteLedger(Delegation, Approvals, Accounts, Objects, Housekeeping):
 def _demand(connection: Connection, call: str) -> OpenCall:
     found = find(connection, call)
     if found is None:
-        raise LedgerError(f"There is no call {call!r}.")
+        raise LedgerRefusal(f"There is no call {call!r}.")
     return found
 
 
