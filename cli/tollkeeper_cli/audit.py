@@ -101,24 +101,30 @@ def told(kind: str, data: Row) -> str:
 
 
 _NAMED: Final = (
-    "model", "agent", "run", "token", "approval", "state", "answer", "outcome", "basis", "note",
+    "model", "agent", "parent", "run", "token", "minted_by", "approval", "rule", "state", "answer",
+    "origin", "said_by", "outcome", "basis", "host", "path", "note",
 )  # fmt: skip
 
 
 def _about(kind: str, data: Row) -> Iterator[str]:
-    reasons = data.get("reasons") or []
-    if reasons and isinstance(reasons[0], dict):
-        yield f"{reasons[0].get('code')} ({reasons[0].get('source')})"
+    reasons = data.get("reasons")
+    first = reasons[0] if isinstance(reasons, list) and reasons else None
+    if isinstance(first, Mapping):
+        yield f"{first.get('code')} ({first.get('source')})"
+    elif data.get("code"):
+        yield _short(data["code"])
     known = ("agent", "token") if kind in ("admitted", "held", "refused") else ()
     for key in _NAMED:
         if data.get(key) and key not in known:
-            yield f"{key} {data[key]}"
+            yield f"{key.replace('_', ' ')} {_short(data[key])}"
     if isinstance(data.get("subject"), str):
         yield data["subject"].replace(":", " ", 1)
     if data.get("window"):
         yield f"{data['window']} budget"
     if isinstance(data.get("limits"), Mapping):
         yield from _limits(data["limits"])
+    if kind == "agent_limits" and not data.get("limits"):
+        yield "no limits of its own"
     for key in ("with", "tokens"):
         if isinstance(data.get(key), list) and data[key]:
             yield f"{key} {' '.join(map(str, data[key]))}"

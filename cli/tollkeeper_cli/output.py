@@ -19,7 +19,9 @@ from tollkeeper.core.eyes import escape as escape  # what a terminal is shown go
 from tollkeeper_cli.units import clock, iso, usd
 
 _MONEY: Final = "_nano_usd"
-_NARROWEST: Final = 8
+_NARROWEST: Final = 12
+_NARROWEST_FIRST: Final = 40
+_WHOLE: Final = frozenset({"id", "hour", "day", "month"})
 _GAP: Final = "  "
 
 type Row = Mapping[str, Any]
@@ -42,7 +44,7 @@ def _plain_item(key: str, value: Any) -> tuple[str, Any]:
         new_key = key.removesuffix(_MONEY) + "_usd"
         if isinstance(value, Mapping):
             return new_key, {str(k): None if v is None else usd(v) for k, v in value.items()}
-        return new_key, None if value is None else usd(value)
+        return new_key, usd(value) if isinstance(value, int) else plain(value)
     if key.endswith("_ns"):
         stem = key.removesuffix("_ns")
         return stem if stem == "at" else f"{stem}_at", None if value is None else iso(value)
@@ -108,7 +110,10 @@ def print_rows(
 
 
 def fitting(rows: Sequence[Row], columns: Sequence[Column], width: int | None) -> list[Column]:
-    """The columns that a table of this width has room for: first those without any value go, then spare ones."""
+    """The columns that a table of this width has room for.
+
+    Those without any value go first, then spare ones.
+    """
     shown = list(columns)
     if width is None:
         return shown
@@ -127,18 +132,18 @@ def table(
 ) -> list[str]:
     """Lines of an aligned table; with a width, the widest texts are cut with ``…`` to fit.
 
-    What tells rows apart (the first column, ids) and moments are never cut.
+    Ids, figures and moments are never cut, and the first column only where it is wider than any id.
     """
     cells = [_cells(rows, column) for column in columns]
     titles = [column.title for column in columns]
     rights = [column.right or _is_number(rows, column.key) for column in columns]
     widths = [_size(title, texts) for title, texts in zip(titles, cells, strict=True)]
     if width is not None:
-        whole = [
-            number == 0 or right or column.key == "id" or column.key.endswith("_ns")
-            for number, (column, right) in enumerate(zip(columns, rights, strict=True))
+        least = [
+            size if right or column.key in _WHOLE or column.key.endswith("_ns") else _NARROWEST
+            for column, right, size in zip(columns, rights, widths, strict=True)
         ]
-        widths = _shrunk(widths, whole, width)
+        widths = _shrunk(widths, [max(least[0], _NARROWEST_FIRST), *least[1:]], width)
     lines = []
     for number, texts in enumerate([titles, *zip(*cells, strict=True)]):
         padded = [
@@ -227,15 +232,13 @@ def _is_number(rows: Sequence[Row], key: str) -> bool:
     return bool(values) and all(isinstance(v, int) and not isinstance(v, bool) for v in values)
 
 
-def _shrunk(widths: list[int], whole: list[bool], width: int) -> list[int]:
+def _shrunk(widths: list[int], least: list[int], width: int) -> list[int]:
     sizes = list(widths)
     while sum(sizes) + len(_GAP) * (len(sizes) - 1) > width:
-        widest = max(
-            (i for i, uncut in enumerate(whole) if not uncut), key=lambda i: sizes[i], default=-1
-        )
-        if widest < 0 or sizes[widest] <= _NARROWEST:
+        wide = [number for number, size in enumerate(sizes) if size > least[number]]
+        if not wide:
             break
-        sizes[widest] -= 1
+        sizes[max(wide, key=lambda number: sizes[number])] -= 1
     return sizes
 
 

@@ -6,8 +6,14 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from tollkeeper.ledger.chain import decoded
+
 if TYPE_CHECKING:
     from tollkeeper.ledger.port import Ledger
+
+
+_OF_AGENT = "CASE WHEN json_valid(data) THEN json_extract(data, '$.agent') END"
+"""Whom a record is about; a row that somebody edited may hold no JSON."""
 
 
 def last_seq(ledger: Ledger) -> int:
@@ -45,7 +51,7 @@ def search_audit(
     """The newest records that fit, oldest first."""
     conditions: list[tuple[str, list[Any]]] = [
         ("instr(lower(data), lower(?)) > 0", [text] if text else []),
-        ("(actor = ? OR json_extract(data, '$.agent') = ?)", [agent, agent] if agent else []),
+        (f"(actor = ? OR {_OF_AGENT} = ?)", [agent, agent] if agent else []),
         ("kind = ?", [kind] if kind else []),
         ("substr(call, 1, length(?)) = ?", [call, call] if call else []),
         ("at_ns >= ?", [since_ns] if since_ns is not None else []),
@@ -60,4 +66,4 @@ def search_audit(
 
 
 def _decoded(rows: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**row, "data": json.loads(row["data"])} for row in rows]
+    return [{**row, "data": decoded(row["data"])} for row in rows]

@@ -25,15 +25,15 @@ Until = Annotated[
 ]
 
 BASIS: Final = [
-    Column("measured_nano_usd", "measured"), Column("estimated_nano_usd", "estimated"),
-    Column("reserved_nano_usd", "as reserved"), Column("overrun_nano_usd", "overrun"),
+    Column("measured_nano_usd", "measured", spare=3), Column("estimated_nano_usd", "estimated", spare=2),
+    Column("reserved_nano_usd", "as reserved", spare=2), Column("overrun_nano_usd", "overrun", spare=2),
 ]  # fmt: skip
 """How surely amounts are known; see ``ledger/breakdown.py``."""
 
 _SUMS: Final = [
-    Column("calls", "calls"), Column("input_tokens", "in"), Column("output_tokens", "out"),
+    Column("calls", "calls"), Column("input_tokens", "in", spare=4), Column("output_tokens", "out", spare=4),
     Column("cost_nano_usd", "spent"),
-    Column("notional_nano_usd", "notional"), Column("with_children_nano_usd", "with children"),
+    Column("notional_nano_usd", "notional"), Column("with_children_nano_usd", "with children", spare=1),
     *BASIS, Column("open_nano_usd", "reserved now"), Column("unknown_costs", "cost unknown"),
 ]  # fmt: skip
 _ALWAYS: Final = ("calls", "input_tokens", "output_tokens", "cost_nano_usd", "measured_nano_usd")

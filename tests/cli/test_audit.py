@@ -47,6 +47,48 @@ def test_a_change_names_its_maker_whom_it_is_about_and_what_it_is(cli: Cli, made
     assert re.fullmatch(r"agent scout, tokens t_\w{12}", told[f"tokens_revoked {user}"])
 
 
+def test_limits_that_were_taken_away_and_parents_are_told(cli: Cli, made: Home) -> None:
+    for words in (
+        "agent create atlas",
+        "agent create kid --parent atlas --budget 1",
+        "budget set kid none",
+    ):
+        assert cli(*words.split()).code == 0
+
+    told = cli("audit").out
+
+    assert "agent kid, parent atlas, budget total $1.00" in told
+    assert "agent kid, no limits of its own" in told
+
+
+def test_a_refusal_of_what_was_not_read_names_its_cause_and_place(cli: Cli, books: Books) -> None:
+    data = {"code": "unknown_endpoint", "message": "no", "run": "r1", "host": "api.openai.com",
+            "method": "POST", "path": "/v1/nothing"}  # fmt: skip
+    books.ledger.record("refused", "atlas", data, 10**18)
+
+    told = cli("audit", "-n", "1").lines[-1]
+
+    assert told.endswith("unknown_endpoint, run r1, host api.openai.com, path /v1/nothing")
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    ["not json", "[]", "null", '{"reasons": {"a": 1}}', '{"amount_nano_usd": 1e400}',
+     '{"limits": 1, "tokens": 2, "subject": 3, "model": {"a": ["b"]}}'],
+)  # fmt: skip
+def test_a_damaged_record_can_be_looked_at(
+    cli: Cli, books: Books, made: Home, damaged: str
+) -> None:
+    books.call()
+    with sqlite3.connect(made.database) as connection:
+        connection.execute("DROP TRIGGER audit_not_update")
+        connection.execute("UPDATE audit SET data = ? WHERE seq = 2", (damaged,))
+
+    for words in (["audit"], ["audit", "--json"], ["audit", "search", "--agent", "atlas"]):
+        assert cli(*words).code == 0
+    assert cli("audit", "verify").code == 1
+
+
 def test_details_from_requests_are_escaped(cli: Cli, books: Books) -> None:
     books.call(model="evil\x1b[31m\u202e")
 

@@ -52,18 +52,27 @@ def test_wide_characters_keep_columns_aligned() -> None:
 def test_a_narrow_terminal_cuts_the_widest_text_and_says_so() -> None:
     rows = [{"a": "atlas", "b": "x" * 50, "n": 7}]
 
-    line = table(rows, [Column("a", "a"), Column("b", "b"), Column("n", "n")], width=20)[1]
+    line = table(rows, [Column("a", "a"), Column("b", "b"), Column("n", "n")], width=24)[1]
 
-    assert line == "atlas  xxxxxxxxx…  7"
+    assert line == "atlas  xxxxxxxxxxxxx…  7"
 
 
-@pytest.mark.parametrize("key", ["id", "at_ns"])
+@pytest.mark.parametrize("key", ["id", "at_ns", "day"])
 def test_what_tells_rows_apart_is_never_cut(key: str) -> None:
     rows = [{"name": "n" * 30, key: 10**18 if key == "at_ns" else "i" * 30}]
 
     cut, whole = (table(rows, [Column("name", "n"), Column(key, "k")], width=w) for w in (20, None))
 
     assert cut == whole
+
+
+def test_a_name_that_an_agent_makes_up_does_not_burst_the_table() -> None:
+    rows = [{"model": "m" * 200, "calls": 1}]
+
+    lines = table(rows, [Column("model", "model"), Column("calls", "calls")], width=80)
+
+    assert {len(line) for line in lines} == {80}
+    assert lines[1] == "m" * 72 + "…      1"
 
 
 def test_a_table_that_is_too_wide_loses_what_is_empty_then_what_is_spare() -> None:
@@ -80,6 +89,14 @@ def test_a_table_that_is_too_wide_loses_what_is_empty_then_what_is_spare() -> No
     assert keys(27) == keys(22) == "a b c d"
     assert keys(21) == keys(16) == "a b d"
     assert keys(15) == keys(3) == "a d"
+
+
+def test_a_column_that_is_empty_and_spare_goes_once() -> None:
+    rows = [{"a": "aaaa", "none": None}]
+
+    assert fitting(rows, [Column("a", "a"), Column("none", "none", spare=1)], 2) == [
+        Column("a", "a")
+    ]
 
 
 def test_what_a_narrow_terminal_leaves_out_is_named(

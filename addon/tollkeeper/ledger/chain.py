@@ -9,7 +9,9 @@ anyone can recompute it from an export with ten lines of any language.
 from __future__ import annotations
 
 import hashlib
+import json
 from json.encoder import encode_basestring_ascii as _quoted
+from typing import Any
 
 from tollkeeper.canonical import canonical_encoder
 
@@ -18,6 +20,15 @@ GENESIS = "0" * 64
 
 canonical = canonical_encoder(ascii_only=True)
 """Canonical JSON of plain values."""
+
+
+def decoded(data: str) -> dict[str, Any]:
+    """A row's data; ``{"damaged": …}`` with what stands there where somebody edited it to no object."""
+    try:
+        value = json.loads(data)
+    except ValueError:
+        value = None
+    return value if isinstance(value, dict) else {"damaged": data}
 
 
 def link(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
-from tollkeeper.ledger.chain import GENESIS, canonical, link
+from tollkeeper.ledger.chain import GENESIS, canonical, decoded, link
 from tollkeeper.ledger.file import Connection, SqliteFile
 
 
@@ -32,16 +31,14 @@ class Journal(SqliteFile):
             return True
 
     def audit(self, *, after: int = 0, limit: int = 100) -> list[dict[str, Any]]:
-        """Records later than ``after`` (a seq), oldest first, ``data`` decoded."""
+        """Records later than ``after`` (a seq), oldest first, ``data`` as ``decoded``."""
         rows = self._read(
             "SELECT seq, at_ns, kind, actor, call, data, hash FROM audit WHERE seq > ?"
             " ORDER BY seq LIMIT ?",
             (after, limit),
         )
         names = ("seq", "at_ns", "kind", "actor", "call", "data", "hash")
-        return [
-            dict(zip(names, (*row[:5], json.loads(row[5]), row[6]), strict=True)) for row in rows
-        ]
+        return [dict(zip(names, (*row[:5], decoded(row[5]), row[6]), strict=True)) for row in rows]
 
 
 def append(
