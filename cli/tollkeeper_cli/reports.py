@@ -6,6 +6,7 @@ The tables are documented in ``tollkeeper/ledger/migrations.py``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -40,9 +41,14 @@ _AMOUNTS_OF_A_RUN: Final = (
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
-    """What one run came to; ``notional_nano_usd`` is what plans paid and is in no other sum.
+    """What one run came to.
 
-    ``open_nano_usd`` is still reserved by calls that are not settled, as those of a proxy that died.
+    Attributes:
+        calls: Those in the books, refused ones among them.
+        notional_nano_usd: What plans paid; it is in no other sum.
+        refused: How many of them, by code.
+        unread: How many more were refused before they were read, by code; they are in the record alone.
+        open_nano_usd: Still reserved by calls that are not settled, as those of a proxy that died.
     """
 
     calls: int
@@ -51,6 +57,7 @@ class RunSummary:
     notional_nano_usd: int
     unknown_costs: int
     refused: dict[str, int]
+    unread: dict[str, int]
     holds: int
     open_nano_usd: int
 
@@ -58,7 +65,7 @@ class RunSummary:
 def timezone_of(at: Home) -> str:
     """The policy's, whose calendar windows are; UTC when it names none.
 
-    Read from the text alone, because loading a policy takes a second: prices, examples and all.
+    Read from the text alone, because loading a policy takes longer than all else.
     """
     from tollkeeper_cli.state import policy_path
 
@@ -223,7 +230,7 @@ def is_under_way(ledger: Ledger, run: str) -> bool:
 
 
 def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
-    """Calls (those that were refused are among them), their cost, refusals by code, holds."""
+    """What the books and the record say of one run."""
     row = _one(
         ledger,
         "SELECT count(*) AS calls, sum(state = 'settled' AND outcome = 'not_sent') AS not_sent,"
@@ -235,25 +242,28 @@ def summary_of_run(ledger: Ledger, run: str) -> RunSummary:
         " FROM calls WHERE run = ?",
         (run, run),
     )
-    # What was refused before it was read is in the record alone, where nothing finds a run quickly:
-    # from the first record on that the run can have.
-    found = list(
-        ledger.rows(
-            "SELECT code, count(*) AS count, sum(unread) AS unread FROM ("
-            " SELECT json_extract(codes, '$[0]') AS code, 0 AS unread FROM calls"
-            " WHERE run = ? AND state = 'refused' UNION ALL"
-            " SELECT json_extract(data, '$.code'), 1 FROM audit WHERE kind = 'refused'"
-            " AND call IS NULL AND at_ns >= coalesce((SELECT created_ns FROM runs WHERE id = ?), 0)"
-            " AND json_extract(data, '$.run') = ?"
-            ") GROUP BY code ORDER BY count DESC, code",
-            (run, run, run),
-        )
+    refused = _by_code(
+        ledger,
+        "SELECT json_extract(codes, '$[0]') AS code FROM calls WHERE run = ? AND state = 'refused'",
+        (run,),
     )
-    refused = {str(one["code"]): int(one["count"]) for one in found}
+    # Nothing finds a run in the record quickly: from the first record on that the run can have.
+    unread = _by_code(
+        ledger,
+        "SELECT json_extract(data, '$.code') AS code FROM audit WHERE kind = 'refused' AND call IS NULL"
+        " AND at_ns >= coalesce((SELECT created_ns FROM runs WHERE id = ?), 0)"
+        " AND json_valid(data) AND json_extract(data, '$.run') = ?",
+        (run, run),
+    )
     return RunSummary(
-        row["calls"] + sum(one["unread"] for one in found), row["not_sent"] or 0, row["cost"], row["notional"],
-        row["unknown"] or 0, refused, row["holds"], row["open"],
+        row["calls"], row["not_sent"] or 0, row["cost"], row["notional"],
+        row["unknown"] or 0, refused, unread, row["holds"], row["open"],
     )  # fmt: skip
+
+
+def _by_code(ledger: Ledger, codes: str, params: Sequence[str]) -> dict[str, int]:
+    sql = f"SELECT code, count(*) AS count FROM ({codes}) GROUP BY code ORDER BY count DESC, code"
+    return {str(row["code"]): int(row["count"]) for row in ledger.rows(sql, params)}
 
 
 def calls_by_agent(ledger: Ledger, *, since_ns: int = 0) -> dict[str, dict[str, Any]]:

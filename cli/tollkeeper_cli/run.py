@@ -332,9 +332,10 @@ def summary(ledger: Ledger, run: str) -> str:
         parts.append(f"{made.unknown_costs} of unknown cost")
     if made.not_sent:
         parts.append(f"{made.not_sent} that reached no provider")
-    if made.refused:
-        codes = ", ".join(f"{count} {escape(code)}" for code, count in made.refused.items())
-        parts.append(f"{sum(made.refused.values())} refused ({codes})")
+    for refused, when in ((made.refused, ""), (made.unread, " before they were read")):
+        if refused:
+            codes = ", ".join(f"{count} {escape(code)}" for code, count in refused.items())
+            parts.append(f"{sum(refused.values())} refused{when} ({codes})")
     if made.holds:
         parts.append(f"{made.holds} held")
     return f"{', '.join(parts)} in run {run}"

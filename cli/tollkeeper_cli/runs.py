@@ -102,7 +102,8 @@ def show(run: Run, json_: Json = False) -> None:
         facts |= {"agent": made["agent"], "state": ended, **json.loads(made["about"])}
         facts |= {"started_ns": made["created_ns"], "ended_ns": made["ended_ns"]}
     facts |= {
-        "calls": summary.calls, "refused": summary.refused, "holds": summary.holds,
+        "calls": summary.calls, "refused": summary.refused, "refused_unread": summary.unread,
+        "holds": summary.holds,
         "cost_nano_usd": summary.cost_nano_usd,
     }  # fmt: skip
     if summary.notional_nano_usd:

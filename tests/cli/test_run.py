@@ -228,7 +228,10 @@ def test_what_was_refused_before_it_was_read_is_in_the_summary(ready: Shell, cli
     paused = ready.run("run", "--agent", "atlas", "--port", "0", "--", *python(CALL, "a", "b"))
 
     assert [line.partition(" ")[0] for line in paused.lines] == ["403", "403"]
-    assert "2 calls, $0.00, 2 refused (2 agent_paused) in run" in paused.err.splitlines()[-1]
+    assert (
+        "0 calls, $0.00, 2 refused before they were read (2 agent_paused) in run"
+        in paused.err.splitlines()[-1]
+    )
 
 
 def test_calls_that_reach_no_provider_are_told_apart_in_the_summary(ready: Shell) -> None:
@@ -263,7 +266,9 @@ def test_an_unknown_endpoint_is_in_the_summary_of_its_own_run_alone(ready: Shell
     done = ready.run("run", "--run", "second", "--port", "0", "--", *python(unknown, "a", "b"))
 
     last = done.err.splitlines()[-1]
-    assert "2 calls, $0.00, 2 refused (2 unknown_endpoint) in run second" in last
+    assert (
+        "0 calls, $0.00, 2 refused before they were read (2 unknown_endpoint) in run second" in last
+    )
 
 
 def test_a_users_own_exceptions_stay_and_governed_hosts_are_taken_out_with_a_word(
