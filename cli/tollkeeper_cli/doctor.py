@@ -104,7 +104,10 @@ def _rights(at: Home) -> Iterator[Found]:
     bad = [path for path in private if path.exists() and not is_private(path)]
     if bad:
         names = " ".join(str(path) for path in bad)
-        yield Found(WRONG, "state", f"others may read or write {names}", f"chmod go-rwx {names}")
+        mend = f"chmod go-rwx {names}"
+        if any(path.stat().st_uid != os.getuid() for path in bad):
+            mend = f"chown {os.getuid()} {names} && {mend}"
+        yield Found(WRONG, "state", f"others own, read or write {names}", mend)
     else:
         yield Found(OK, "state", f"{at.root}, for you alone")
 

@@ -251,6 +251,9 @@ def _with_lines(inbox: Inbox, key: str, console: Any) -> None:
     except (KeyboardInterrupt, EOFError):
         inbox.message = "Not rejected."
         return
+    if "\x1b" in note:  # Esc, pressed to go back
+        inbox.message = "Not rejected."
+        return
     inbox.answer("rejected", note)
 
 

@@ -28,7 +28,8 @@ File = Annotated[
 def _path(file: Path | None) -> Path:
     path = file or state.policy_path(state.home())
     if not path.exists():
-        raise UsageError(f"No policy at {path}.")
+        mend = "" if file else ": run `tollkeeper init` first, or name one"
+        raise UsageError(f"No policy at {path}{mend}.")
     return path
 
 

@@ -205,6 +205,11 @@ def status(json_: Json = False) -> None:
         }
     facts["policy"] = str(state.policy_path(at))
     facts |= _from_the_books(at, up=found is not None)
+    problems = str(facts.get(_NOT_IN_FORCE) or "").splitlines()
+    if not json_ and len(problems) > 1:
+        facts[_NOT_IN_FORCE] = (
+            f"{problems[0]} (and {len(problems) - 1} more: tollkeeper policy check)"
+        )
     print_facts(facts, json_=json_)
     if found is None:
         say("The proxy is down: start it with `tollkeeper up`.")
@@ -216,6 +221,9 @@ def _reachable(address: str) -> bool:
     return process.reachable(one.host, one.port)
 
 
+_NOT_IN_FORCE: Final = "newest edit not in force"
+
+
 def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
     from tollkeeper.ledger.spool import waiting
 
@@ -225,7 +233,7 @@ def _from_the_books(at: Home, *, up: bool) -> dict[str, Any]:
         if loaded is not None:
             facts = {"digest": str(loaded.get("digest"))[:12], "mode": loaded.get("mode")}
             if loaded.get("problem"):
-                facts["newest edit not in force"] = loaded["problem"]
+                facts[_NOT_IN_FORCE] = loaded["problem"]
         if waiting(at.spool):
             facts["records that wait for the ledger"] = waiting(at.spool)
         return facts | {

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Final
@@ -164,6 +165,7 @@ def _ensure_agent(ledger: Ledger, name: str) -> None:
 
     if there():
         return
+    others = [one.name for one in ledger.agents() if one.state != "deleted"]
     if any(one.name == name for one in ledger.agents()):  # made again, it would have no limits
         raise UsageError(
             f"The agent {name!r} was deleted: `tollkeeper agent create {name}` makes it again."
@@ -174,7 +176,9 @@ def _ensure_agent(ledger: Ledger, name: str) -> None:
         if there():  # another `run` was quicker
             return
         raise
-    say(f"tollkeeper: made the agent {name!r}.")
+    near = get_close_matches(name, others, n=1, cutoff=0.7)
+    there_is = f" There is {near[0]!r} too, with limits of its own." if near else ""
+    say(f"tollkeeper: made the agent {name!r}.{there_is}")
 
 
 def _begin(

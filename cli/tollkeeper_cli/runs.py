@@ -42,21 +42,21 @@ _CALLS = [
 ]  # fmt: skip
 
 
+OfAgent = Annotated[str | None, typer.Option(metavar="AGENT", help="Of this agent only.")]
+Count = Annotated[int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many at most.")]
+
+
 @app.callback()
-def newest(context: typer.Context, json_: Json = False) -> None:
+def newest(
+    context: typer.Context, agent: OfAgent = None, lines: Count = 30, json_: Json = False
+) -> None:
     """Runs: list, look at, pause and stop them."""
     if context.invoked_subcommand is None:
-        list_(json_=json_)
+        list_(agent=agent, lines=lines, json_=json_)
 
 
 @app.command("list")
-def list_(
-    agent: Annotated[str | None, typer.Option(metavar="AGENT", help="Of this agent only.")] = None,
-    lines: Annotated[
-        int, typer.Option("--lines", "-n", metavar="N", min=1, help="How many at most.")
-    ] = 30,
-    json_: Json = False,
-) -> None:
+def list_(agent: OfAgent = None, lines: Count = 30, json_: Json = False) -> None:
     """List runs, newest first."""
     with state.open_ledger() as ledger:
         rows = reports.runs(ledger, agent=agent, limit=lines)

@@ -37,8 +37,11 @@ def init(
     at = state.home()
     source = find_policy(policy)
     loaded = load(source).policy
-    _make(at)
+    at.make()
+    make_trust(at)
+    _warn_of_others(at)
     kept = at.policy.exists()
+    write_schema(at)
     if not kept:
         write_policy(at, source)
     print(f"state    {escape(at.root)}")
@@ -49,11 +52,11 @@ def init(
     _print_exports(at)
 
 
-def _make(at: Home) -> None:
-    at.make()
+def _warn_of_others(at: Home) -> None:
     if not is_private(at.root):
-        say(f"warning: others may enter {escape(at.root)}: chmod go-rwx {escape(at.root)}")
-    make_trust(at)
+        say(
+            f"warning: others may enter {escape(at.root)}: make it yours alone (chown, chmod go-rwx)."
+        )
 
 
 def make_trust(at: Home) -> None:
@@ -68,19 +71,29 @@ def make_trust(at: Home) -> None:
 def make_state(at: Home, policy: Path | None = None) -> bool:
     """What `run` needs to begin; True when there was no state folder."""
     new = not at.exists()
-    _make(at)
+    at.make()
+    make_trust(at)
+    if new:
+        _warn_of_others(at)
     if policy is None and not at.policy.exists():
+        write_schema(at)
         write_policy(at, find_policy(STARTER))
     return new
 
 
 def write_policy(at: Home, source: Path) -> None:
-    """A copy of a policy, and beside it the schema by which editors complete and check it."""
-    from tollkeeper.policy.ready_made import schema_file
-
+    """A copy of a policy."""
     at.policy.write_bytes(source.read_bytes())
     at.policy.chmod(0o600)
-    (at.policy.parent / "schema.json").write_bytes(schema_file().read_bytes())
+
+
+def write_schema(at: Home) -> None:
+    """What editors complete and check the policy by, as this release has it, beside the policy."""
+    from tollkeeper.policy.ready_made import schema_file
+
+    schema = at.policy.parent / "schema.json"
+    schema.write_bytes(schema_file().read_bytes())
+    schema.chmod(0o600)
 
 
 def find_policy(name: str) -> Path:

@@ -202,6 +202,17 @@ def test_env_makes_a_shell_the_agents(ready: Shell, cli: Cli) -> None:
     assert cli("agent", "show", "atlas", "--json").data["tokens"][-1]["expires_at"] is not None
 
 
+def test_an_agent_that_is_made_by_a_slip_is_told_beside_the_one_that_was_meant(
+    ready: Shell, cli: Cli
+) -> None:
+    cli("agent", "create", "atlas", "--budget", "1")
+
+    done = ready.run("run", "--agent", "altas", "--port", "0", "--", *python("pass"))
+
+    said = "made the agent 'altas'. There is 'atlas' too, with limits of its own."
+    assert (done.code, said in done.err) == (0, True)
+
+
 def test_env_of_nobody_prints_nothing_to_eval(cli: Cli, made: Home) -> None:
     done = cli("env", "nobody")
 
@@ -243,6 +254,7 @@ def test_calls_that_reach_no_provider_are_told_apart_in_the_summary(ready: Shell
 
     assert [line.partition(" ")[0] for line in done.lines] == ["502", "502"]
     assert "2 calls, $0.00, 2 that reached no provider in run" in done.err.splitlines()[-1]
+    assert ready.home.log.read_text().count("WARNING No answer from api.openai.com: ") == 2
 
 
 def test_what_calls_that_never_ended_have_reserved_is_in_the_summary(tmp_path: Path) -> None:

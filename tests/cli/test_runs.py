@@ -56,6 +56,13 @@ def test_a_run_is_paused_stopped_and_resumed(
     assert [reason.code for reason in refused] == ([] if state == "active" else ["agent_paused"])
 
 
+def test_the_group_by_itself_takes_what_its_list_takes(cli: Cli, books: Books, run: str) -> None:
+    books.call()
+
+    assert len(cli("runs", "-n", "1", "--json").data) == 1
+    assert cli("runs", "--agent", "nobody", "--json").data == []
+
+
 def test_a_run_that_has_ended_is_neither_paused_nor_resumed(
     cli: Cli, books: Books, run: str
 ) -> None:

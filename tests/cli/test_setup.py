@@ -35,7 +35,7 @@ def test_a_folder_that_others_may_enter_is_told_of(cli: Cli, home: Home) -> None
     home.root.chmod(0o700)
     second = cli("init")
 
-    assert first.err == f"warning: others may enter {home.root}: chmod go-rwx {home.root}\n"
+    assert first.err.startswith(f"warning: others may enter {home.root}: ")
     assert (first.code, second.code, second.err) == (0, 0, "")
 
 

@@ -85,6 +85,12 @@ def test_approval_lapses_at_its_nanosecond(state: str) -> None:
     assert held(approval("lapsed")).reasons[0].code is Code.APPROVAL_LAPSED
 
 
+def test_a_note_reaches_the_agent_without_what_a_terminal_obeys() -> None:
+    [reason] = held(approval("rejected", note="no\x1b[2J\nnever")).reasons
+
+    assert reason.message == "A person rejected this call: no\\x1b[2J\nnever"
+
+
 def test_rejection_holds_for_ten_minutes_with_the_persons_note() -> None:
     fresh = held(approval("rejected", note="Use the small model.", at_ns=NOW - 10 * MINUTE + 1))
     old = held(approval("rejected", at_ns=NOW - 10 * MINUTE))

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from tollkeeper.core.eyes import escape
 from tollkeeper.domain import (
     NS_PER_SECOND,
     Approval,
@@ -94,7 +95,11 @@ def _refused(rule: Rule, code: Code, message: str) -> Reason:
 
 def _rejection(approval: Approval) -> str:
     note = approval.verdict.note.strip() if approval.verdict is not None else ""
-    return f"A person rejected this call: {note}" if note else "A person rejected this call."
+    return (
+        f"A person rejected this call: {escape(note, lines=True)}"
+        if note
+        else "A person rejected this call."
+    )
 
 
 def asks_about_free_calls(rule: Rule) -> bool:

@@ -33,7 +33,7 @@ class Cause(StrEnum):
 ADVICE: Final = {
     Cause.NOT_THROUGH_US: "The provider counted calls that did not pass here: the key is used elsewhere,"
     " or a program goes around the proxy (`tollkeeper doctor` looks for these).",
-    Cause.NOT_IN_FILE: "The file has nothing of it: another account or project, a filter of the export, or"
+    Cause.NOT_IN_FILE: "The file has less of it than passed here: another account or project, a filter of the export, or"
     " a day that the provider has not closed yet.",
     Cause.ESTIMATED: "Streams that broke off, or answers without usage, were booked by what was seen or as"
     " reserved; the provider's figure is the truth.",
@@ -198,7 +198,7 @@ def _cause(ours: Ours, theirs: Figures | None, apart_nano_usd: Decimal | None) -
         return Cause.NOT_THROUGH_US
     if ours.unknown_costs:
         return Cause.UNKNOWN_PRICE
-    if ours.open_nano_usd:
+    if ours.open_nano_usd and (apart_nano_usd is None or 0 < -apart_nano_usd <= ours.open_nano_usd):
         return Cause.OPEN
     if apart_nano_usd is not None and abs(apart_nano_usd) <= theirs.rounding_usd * NANO_PER_USD:
         return Cause.ROUNDING
@@ -216,7 +216,7 @@ def _cause(ours: Ours, theirs: Figures | None, apart_nano_usd: Decimal | None) -
     tokens = known[1:] if theirs.requests is not None else known
     if apart_nano_usd is not None and tokens and all(one == other for one, other in tokens):
         return Cause.PRICE
-    if any(one < other for one, other in known):
+    if any(one < other for one, other in known) and (apart_nano_usd is None or apart_nano_usd > 0):
         return Cause.NOT_IN_FILE
     return Cause.UNEXPLAINED
 

@@ -63,7 +63,8 @@ class Closing:
             self.task = asyncio.get_running_loop().create_task(self.close())
         elif not self.hurried:
             self.hurried = True
-            log.warning("Told to stop at once: calls under way are cut")
+            if calls := under_way():
+                log.warning("Told to stop at once: %d under way, which are cut", calls)
 
     async def close(self) -> None:
         """Stop accepting, wait, cut, and let mitmproxy end; it ends whatever goes wrong here."""

@@ -315,6 +315,8 @@ class Enforcer:
         passage = self.passages.get(flow)
         if passage is not None and passage.caller.provider and flow.error and not flow.response:
             UNANSWERED[flow] = unanswered_response(flow, passage, flow.error.msg)
+            if flow.client_conn.connected:
+                log.warning("No answer from %s: %s", flow.request.host, flow.error.msg)
         if passage is None or passage.admission is None or passage.settled:
             return
         if passage.admission.effect is Effect.ALLOW:

@@ -160,7 +160,7 @@ def _decide(scene: Scene, home: Home, process: subprocess.Popen[str], asked: str
             yield Step("No call was held", "tollkeeper approval list", as_told=False)
             return
         time.sleep(_LOOK_S)
-    (held,) = waiting
+    held = waiting[-1]
     yield Step(
         scene.title,
         asked,
