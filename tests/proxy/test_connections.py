@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import asyncio
+import socket
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
+from mitmproxy.proxy.server import ConnectionIO
 from mitmproxy.test import tflow
 
 from proxy.house import House, mitmproxy_context
@@ -13,7 +19,7 @@ class Proxyserver:
     """mitmproxy's addon of that name, with nobody's sockets."""
 
     def __init__(self) -> None:
-        self.connections: dict[str, None] = {}
+        self.connections: dict[str, Any] = {}
 
 
 @pytest.fixture
@@ -64,3 +70,26 @@ def test_connection_that_ends_is_forgotten(held: Connections) -> None:
             held.client_disconnected(client)  # type: ignore[arg-type]
 
     assert (held.strangers, held.per_source) == ({}, {})
+
+
+def test_client_that_reads_nothing_keeps_no_socket(
+    held: Connections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connections, "DEAF_SECONDS", 0.01)
+    deaf, ours = socket.socketpair()
+    client = tflow.tclient_conn()
+    server = Proxyserver()
+
+    async def end_it_while_there_is_more_to_send() -> None:
+        _, writer = await asyncio.open_connection(sock=ours)
+        writer.write(b"more than the buffers of two sockets hold" * 100_000)
+        transports = {client: ConnectionIO(writer=writer)}
+        server.connections[client.id] = SimpleNamespace(transports=transports)
+        held.client_connected(client)
+        held.client_disconnected(client)
+        async with asyncio.timeout(90):
+            while ours.fileno() != -1:
+                await asyncio.sleep(0.01)
+
+    with deaf, mitmproxy_context(server):
+        asyncio.run(end_it_while_there_is_more_to_send())

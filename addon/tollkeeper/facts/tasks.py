@@ -88,20 +88,20 @@ def _priced(provider: str, model: str) -> Iterator[Mapping[str, Any]]:
 
 def unit_rates(provider: str, model: str) -> tuple[Mapping[str, int], str] | None:
     """Rates by other measures than tokens, as nano-USD by name, and their source; None when unknown."""
-    for entry in _priced(provider, model):
-        rates = {name: _nano(usd) for name, usd in entry["rates"].items()}
-        return rates, f"{entry['source']} ({entry['date']})"
-    return None
+    entry = next(_priced(provider, model), None)
+    if entry is None:
+        return None
+    rates = {name: _nano(usd) for name, usd in entry["rates"].items()}
+    return rates, f"{entry['source']} ({entry['date']})"
 
 
 def unit_tiers(provider: str, model: str) -> Mapping[str, Mapping[str, int]]:
     """The same by what is asked for (size and quality of an image), where that changes the price."""
-    for entry in _priced(provider, model):
-        return {
-            tier: {name: _nano(usd) for name, usd in rates.items()}
-            for tier, rates in entry.get("tiers", {}).items()
-        }
-    return {}
+    entry = next(_priced(provider, model), {})
+    return {
+        tier: {name: _nano(usd) for name, usd in rates.items()}
+        for tier, rates in entry.get("tiers", {}).items()
+    }
 
 
 def unit_tier(provider: str, model: str, asked: Mapping[str, object]) -> str | None:

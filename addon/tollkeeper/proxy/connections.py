@@ -21,7 +21,6 @@ so that this is far more than a burst of them needs; each costs some 30 KB."""
 STRANGERS = 2048
 """The same, of all addresses together."""
 
-
 DEAF_SECONDS = 30
 """How long whoever takes nothing of what is still to be sent keeps the socket of an ended connection."""
 
