@@ -74,9 +74,11 @@ def start_tollkeeper(
     token = identity.new_token()
     ledger = SqliteLedger(home.database)
     now_ns = time.time_ns()
-    ledger.create_agent(AgentRecord(name="bench", state="active", created_ns=now_ns))
+    ledger.create_agent(AgentRecord(name="bench", state="active", created_ns=now_ns), by="tester")
     ledger.add_token(
-        TokenRecord(id="bench", agent="bench", created_ns=now_ns), identity.token_sha256(token)
+        TokenRecord(id="bench", agent="bench", created_ns=now_ns),
+        identity.token_sha256(token),
+        by="tester",
     )
     ledger.close()
     code = (

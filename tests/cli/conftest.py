@@ -134,7 +134,7 @@ class Books:
         """One call, settled at 100 tokens in and 300 out when it is allowed."""
         now_ns = time.time_ns() - seconds_ago * NS_PER_SECOND
         token = TokenRecord(f"t_{os.urandom(4).hex()}", agent, now_ns, run=run)
-        self.ledger.add_token(token, os.urandom(32).hex())
+        self.ledger.add_token(token, os.urandom(32).hex(), by="tester")
         run_id = run or day_run(agent, now_ns, self.policy.timezone)
         principal = Principal(agent, token.id, run_id, run_is_minted=run is not None)
         place = "chatgpt" if plan else None

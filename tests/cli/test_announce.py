@@ -52,7 +52,7 @@ class Terminal:
 
 @pytest.fixture
 def running(books: Books) -> Books:
-    books.ledger.add_run(RunRecord(RUN, "atlas", created_ns=1))
+    books.ledger.add_run(RunRecord(RUN, "atlas", created_ns=1), by="tester")
     return books
 
 
@@ -139,7 +139,7 @@ def test_a_desktop_is_told_once_for_many_calls(
 
 
 def test_calls_of_other_runs_are_not_told(terminal: Terminal, running: Books) -> None:
-    running.ledger.add_run(RunRecord("another", "atlas", created_ns=1))
+    running.ledger.add_run(RunRecord("another", "atlas", created_ns=1), by="tester")
     running.hold(run="another")
 
     assert terminal.after(lambda: Teller().look(running.ledger, RUN)) == ""

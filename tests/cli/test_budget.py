@@ -102,7 +102,7 @@ def test_a_started_run_shows_its_own_budget(cli: Cli, books: Books) -> None:
     from tollkeeper.domain import Limits, Window
 
     limits = Limits(budget_nano_usd={Window.RUN: 100_000_000})
-    books.ledger.add_run(RunRecord("r1", "atlas", limits=limits, created_ns=1))
+    books.ledger.add_run(RunRecord("r1", "atlas", limits=limits, created_ns=1), by="tester")
     books.call(run="r1")
 
     row = balances(cli)["run:r1", "run"]

@@ -10,7 +10,7 @@ from .conftest import Books, Cli
 @pytest.fixture
 def run(books: Books) -> str:
     books.ledger.add_run(
-        RunRecord("nightly", "atlas", about={"goal": "tidy up"}, created_ns=10**18)
+        RunRecord("nightly", "atlas", about={"goal": "tidy up"}, created_ns=10**18), by="tester"
     )
     books.call(run="nightly")
     books.call(run="nightly", model="o3")
@@ -66,7 +66,7 @@ def test_the_group_by_itself_takes_what_its_list_takes(cli: Cli, books: Books, r
 def test_a_run_that_has_ended_is_neither_paused_nor_resumed(
     cli: Cli, books: Books, run: str
 ) -> None:
-    books.ledger.end_run(run, 2 * 10**18)
+    books.ledger.end_run(run, 2 * 10**18, by="tester")
 
     for verb in ("pause", "resume", "stop"):
         done = cli("runs", verb, run)
@@ -84,7 +84,7 @@ def test_a_run_that_only_groups_cannot_be_stopped(cli: Cli, books: Books) -> Non
 
 
 def test_an_ambiguous_run_is_not_guessed(cli: Cli, books: Books, run: str) -> None:
-    books.ledger.add_run(RunRecord("nightly2", "atlas", created_ns=1))
+    books.ledger.add_run(RunRecord("nightly2", "atlas", created_ns=1), by="tester")
 
     assert "several runs: nightly, nightly2" in cli("runs", "show", "nigh").err
     assert cli("runs", "show", "nightly").code == 0

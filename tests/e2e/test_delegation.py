@@ -139,7 +139,7 @@ def test_children_stop_at_once_with_their_parent(world: World, how: str) -> None
         case "pause":
             ledger.set_agent_state("atlas", "paused", now_ns, "ada")
         case "rotate":
-            ledger.revoke_tokens("atlas", now_ns)
+            ledger.revoke_tokens("atlas", now_ns, by="tester")
         case "delete":
             ledger.set_agent_state("atlas", "deleted", now_ns, "ada")
         case "end":
@@ -199,10 +199,10 @@ print("parent", made.choices[0].message.content)
 def test_program_hands_a_childs_token_to_a_subprocess_and_both_are_in_its_run(world: World) -> None:
     world.agent()
     ledger = world.ledger()
-    ledger.add_run(RunRecord("run1", "atlas", created_ns=time.time_ns()))
+    ledger.add_run(RunRecord("run1", "atlas", created_ns=time.time_ns()), by="tester")
     world.tokens["atlas"] = token = identity.new_token()
     bound = TokenRecord("bound", "atlas", time.time_ns(), run="run1")
-    ledger.add_token(bound, identity.token_sha256(token))
+    ledger.add_token(bound, identity.token_sha256(token), by="tester")
     proxy = world.proxy()
 
     said = world.python(DELEGATING, proxy).stdout.splitlines()
@@ -215,7 +215,7 @@ def test_program_hands_a_childs_token_to_a_subprocess_and_both_are_in_its_run(wo
     calls = list(ledger.rows("select agent, run, state from calls order by id"))
     assert {call["run"] for call in calls} == {"run1"}
     [child] = {call["agent"] for call in calls} - {"atlas"}
-    ledger.end_run("run1", time.time_ns())
+    ledger.end_run("run1", time.time_ns(), by="tester")
     assert all(one.revoked_ns is not None for one in ledger.tokens(child))
     ledger.close()
     assert world.books()["open"] == 0

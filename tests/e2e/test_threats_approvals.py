@@ -102,7 +102,7 @@ def state(world: World, state: str) -> None:
 
 def revoke(world: World) -> None:
     ledger = world.ledger()
-    ledger.revoke_tokens("atlas", time.time_ns())
+    ledger.revoke_tokens("atlas", time.time_ns(), by="tester")
     ledger.close()
 
 

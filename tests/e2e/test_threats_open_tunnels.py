@@ -79,7 +79,7 @@ def take_away(town: World, agent: str, how: str) -> None:
     """What an operator does to an agent."""
     ledger, now_ns = town.ledger(), time.time_ns()
     if how == "revoked":
-        ledger.revoke_tokens(agent, now_ns)
+        ledger.revoke_tokens(agent, now_ns, by="tester")
     else:
         ledger.set_agent_state(agent, how, now_ns, "tester")
     ledger.close()

@@ -115,12 +115,14 @@ class World:
         ledger.create_agent(
             AgentRecord(
                 name=name, state="active", parent=parent, limits=Limits(**limits), created_ns=now_ns
-            )
+            ),
+            by="tester",
         )
         token = identity.new_token()
         ledger.add_token(
             TokenRecord(id=f"token-{name}", agent=name, created_ns=now_ns),
             identity.token_sha256(token),
+            by="tester",
         )
         ledger.close()
         self.tokens[name] = token

@@ -173,8 +173,10 @@ def sealed(
 
 def with_atlas(ledger: SqliteLedger) -> SqliteLedger:
     """Make the agent that ``PRINCIPAL`` is."""
-    ledger.create_agent(AgentRecord("atlas", "active", created_ns=T0))
-    ledger.add_token(TokenRecord("token-atlas", "atlas", T0), token_sha256("tk_secret"))
+    ledger.create_agent(AgentRecord("atlas", "active", created_ns=T0), by="tester")
+    ledger.add_token(
+        TokenRecord("token-atlas", "atlas", T0), token_sha256("tk_secret"), by="tester"
+    )
     return ledger
 
 

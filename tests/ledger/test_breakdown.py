@@ -84,7 +84,9 @@ def filled(calls: list[Made], start_ns: int = T0) -> Iterator[SqliteLedger]:
     with tempfile.TemporaryDirectory() as folder:
         ledger = SqliteLedger(Path(folder) / "tollkeeper.db", owner="p1:x", operator_key=b"k" * 32)
         for name, parent in PARENTS.items():
-            ledger.create_agent(AgentRecord(name, "active", parent, created_ns=start_ns))
+            ledger.create_agent(
+                AgentRecord(name, "active", parent, created_ns=start_ns), by="tester"
+            )
         for call in calls:
             make(ledger, call, start_ns)
         yield ledger

@@ -137,7 +137,7 @@ def test_next_turn_is_bound_by_what_the_last_one_was_billed(ledger: SqliteLedger
 
 
 def test_revoked_token_is_refused_at_the_next_admission(ledger: SqliteLedger) -> None:
-    ledger.revoke_tokens("atlas", T0)
+    ledger.revoke_tokens("atlas", T0, by="tester")
 
     refused = admit(ledger, now_ns=T0 + 1)
 

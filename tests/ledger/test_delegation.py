@@ -84,18 +84,18 @@ def test_refused_wish_writes_nothing(ledger: SqliteLedger, nursery: Nursery) -> 
 def test_what_a_token_minted_is_revoked_with_it_to_the_last_generation(
     ledger: SqliteLedger, nursery: Nursery, how: str
 ) -> None:
-    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0))
+    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0), by="tester")
     bound = TokenRecord("bound", "atlas", T0, run="7f3k")
-    ledger.add_token(bound, token_sha256("tk_bound"))
+    ledger.add_token(bound, token_sha256("tk_bound"), by="tester")
     ant = nursery.child(Principal("atlas", "bound", "7f3k", run_is_minted=True))
     bee = nursery.child(ant)
     other = nursery.child()
 
     match how:
         case "rotated":
-            assert ledger.revoke_tokens("atlas", T0 + 2, keep="token-atlas") == 3
+            assert ledger.revoke_tokens("atlas", T0 + 2, keep="token-atlas", by="tester") == 3
         case "run ended":
-            ledger.end_run("7f3k", T0 + 2)
+            ledger.end_run("7f3k", T0 + 2, by="tester")
         case "deleted":
             ledger.set_agent_state(ant.agent, "deleted", T0 + 2, "ada")
         case "parent ended":
@@ -109,8 +109,10 @@ def test_what_a_token_minted_is_revoked_with_it_to_the_last_generation(
 def test_child_is_bound_to_the_run_of_the_token_that_minted_it(
     ledger: SqliteLedger, nursery: Nursery
 ) -> None:
-    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0))
-    ledger.add_token(TokenRecord("bound", "atlas", T0, run="7f3k"), token_sha256("tk_bound"))
+    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0), by="tester")
+    ledger.add_token(
+        TokenRecord("bound", "atlas", T0, run="7f3k"), token_sha256("tk_bound"), by="tester"
+    )
     child = nursery.child(Principal("atlas", "bound", "7f3k", run_is_minted=True))
     assert child.run == "7f3k"
 
@@ -134,9 +136,9 @@ def test_pause_of_a_parent_stops_its_descendants_and_resume_lets_them_go_on(
 def test_agent_ends_nobody_but_children_that_it_made(
     ledger: SqliteLedger, nursery: Nursery
 ) -> None:
-    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0))
-    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0))
-    ledger.add_token(TokenRecord("token-scout", "scout", T0), token_sha256("tk_scout"))
+    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0), by="tester")
+    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0), by="tester")
+    ledger.add_token(TokenRecord("token-scout", "scout", T0), token_sha256("tk_scout"), by="tester")
     child = nursery.child()
     grandchild = nursery.child(child)
 
@@ -182,7 +184,7 @@ def test_flood_is_bounded_below_a_root_whoever_asks_and_however_fast_children_ar
 def test_ended_children_are_deleted_after_a_minute_and_nobody_else_is(
     ledger: SqliteLedger, nursery: Nursery
 ) -> None:
-    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0))
+    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0), by="tester")
     child = nursery.child(ttl_ns=MINUTE_NS)
     living = nursery.child(ttl_ns=3 * MINUTE_NS)
 
@@ -201,17 +203,17 @@ def test_ended_children_are_deleted_after_a_minute_and_nobody_else_is(
 def test_lineage_that_an_operator_makes_goes_no_deeper_either(ledger: SqliteLedger) -> None:
     parent = "atlas"
     for n in range(MOST_GENERATIONS - 1):
-        ledger.create_agent(AgentRecord(f"a{n}", "active", parent, created_ns=T0))
+        ledger.create_agent(AgentRecord(f"a{n}", "active", parent, created_ns=T0), by="tester")
         parent = f"a{n}"
 
     with pytest.raises(UsageError, match="generations"):
-        ledger.create_agent(AgentRecord("last", "active", parent, created_ns=T0))
+        ledger.create_agent(AgentRecord("last", "active", parent, created_ns=T0), by="tester")
 
 
 def test_questions_of_a_whole_family_count_for_its_children_so_that_nobody_is_worn_out(
     ledger: SqliteLedger, nursery: Nursery
 ) -> None:
-    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0))
+    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0), by="tester")
     hermes = Principal("hermes", "none", "r")
     ant, bee = nursery.child(), nursery.child()
 

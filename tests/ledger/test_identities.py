@@ -23,8 +23,8 @@ LIMITS = Limits(
 
 
 def test_standing_is_the_lineage_from_the_caller_to_the_root(ledger: SqliteLedger) -> None:
-    ledger.create_agent(AgentRecord("scout", "active", "atlas", LIMITS, T0))
-    ledger.create_agent(AgentRecord("ant", "active", "scout", created_ns=T0))
+    ledger.create_agent(AgentRecord("scout", "active", "atlas", LIMITS, T0), by="tester")
+    ledger.create_agent(AgentRecord("ant", "active", "scout", created_ns=T0), by="tester")
 
     standing = ledger.standing(Principal("ant", "none", "r"))
 
@@ -35,7 +35,7 @@ def test_standing_is_the_lineage_from_the_caller_to_the_root(ledger: SqliteLedge
 
 def test_decision_sees_the_token_and_the_minted_run(ledger: SqliteLedger) -> None:
     run = RunRecord("7f3k", "atlas", limits=LIMITS, about={"goal": "mend"}, created_ns=T0)
-    ledger.add_run(run)
+    ledger.add_run(run, by="tester")
     case = ScriptedCase()
 
     ledger.admit(case, Principal("atlas", "token-atlas", "7f3k", run_is_minted=True), T0)
@@ -46,7 +46,7 @@ def test_decision_sees_the_token_and_the_minted_run(ledger: SqliteLedger) -> Non
 
 
 def test_label_run_has_no_record_even_when_it_is_called_like_one(ledger: SqliteLedger) -> None:
-    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0))
+    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0), by="tester")
 
     assert ledger.standing(Principal("atlas", "token-atlas", "7f3k")).run is None
 
@@ -67,7 +67,7 @@ def test_admission_sees_at_once_what_this_process_changed(ledger: SqliteLedger) 
     assert seen(ledger, T0).agents[0].state == "active"
 
     ledger.set_agent_state("atlas", "paused", T0 + 1, "ada")
-    ledger.revoke_tokens("atlas", T0 + 2)
+    ledger.revoke_tokens("atlas", T0 + 2, by="tester")
 
     standing = seen(ledger, T0 + 3)
     assert standing.agents[0].state == "paused"
@@ -97,28 +97,30 @@ def test_token_is_known_by_its_hash_and_agent_alone(ledger: SqliteLedger) -> Non
 
 
 def test_token_of_another_agent_stands_for_nobody(ledger: SqliteLedger) -> None:
-    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0))
+    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0), by="tester")
 
     assert ledger.standing(Principal("hermes", "token-atlas", "r")).token is None
 
 
 def test_revoked_token_stays_known_as_revoked(ledger: SqliteLedger) -> None:
-    ledger.add_token(TokenRecord("second", "atlas", T0 + 1), token_sha256("tk_two"))
+    ledger.add_token(TokenRecord("second", "atlas", T0 + 1), token_sha256("tk_two"), by="tester")
 
-    assert ledger.revoke_tokens("atlas", T0 + 2, keep="second") == 1
-    assert ledger.revoke_tokens("atlas", T0 + 3, keep="second") == 0
+    assert ledger.revoke_tokens("atlas", T0 + 2, keep="second", by="tester") == 1
+    assert ledger.revoke_tokens("atlas", T0 + 3, keep="second", by="tester") == 0
 
     first, second = ledger.tokens("atlas")
     assert (first.revoked_ns, second.revoked_ns) == (T0 + 2, None)
-    assert ledger.revoke_tokens("atlas", T0 + 4) == 1
+    assert ledger.revoke_tokens("atlas", T0 + 4, by="tester") == 1
 
 
 def test_ending_a_run_revokes_the_tokens_bound_to_it_and_no_other(ledger: SqliteLedger) -> None:
-    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0))
-    ledger.add_token(TokenRecord("bound", "atlas", T0 + 1, run="7f3k"), token_sha256("tk_two"))
+    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0), by="tester")
+    ledger.add_token(
+        TokenRecord("bound", "atlas", T0 + 1, run="7f3k"), token_sha256("tk_two"), by="tester"
+    )
 
-    ledger.end_run("7f3k", T0 + 2)
-    ledger.end_run("7f3k", T0 + 3)
+    ledger.end_run("7f3k", T0 + 2, by="tester")
+    ledger.end_run("7f3k", T0 + 3, by="tester")
 
     assert [token.revoked_ns for token in ledger.tokens("atlas")] == [None, T0 + 2]
     principal = Principal("atlas", "bound", "7f3k", run_is_minted=True)
@@ -129,7 +131,7 @@ def test_ending_a_run_revokes_the_tokens_bound_to_it_and_no_other(ledger: Sqlite
 
 
 def test_run_can_be_paused_and_stopped(ledger: SqliteLedger) -> None:
-    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0))
+    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0), by="tester")
 
     ledger.set_run_state("7f3k", "paused", T0 + 1, "ada")
 
@@ -141,9 +143,9 @@ def test_run_can_be_paused_and_stopped(ledger: SqliteLedger) -> None:
 def test_deleting_an_agent_takes_its_descendants_and_all_their_tokens_along(
     ledger: SqliteLedger,
 ) -> None:
-    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0))
-    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0))
-    ledger.add_token(TokenRecord("t2", "scout", T0), token_sha256("tk_two"))
+    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0), by="tester")
+    ledger.create_agent(AgentRecord("hermes", "active", created_ns=T0), by="tester")
+    ledger.add_token(TokenRecord("t2", "scout", T0), token_sha256("tk_two"), by="tester")
 
     ledger.set_agent_state("atlas", "deleted", T0 + 1, "ada")
 
@@ -164,7 +166,9 @@ def test_name_of_a_deleted_agent_may_be_used_again_without_its_tokens(
 ) -> None:
     ledger.set_agent_state("atlas", "deleted", T0 + 1, "ada")
 
-    ledger.create_agent(AgentRecord("atlas", "active", limits=LIMITS, created_ns=T0 + 2))
+    ledger.create_agent(
+        AgentRecord("atlas", "active", limits=LIMITS, created_ns=T0 + 2), by="tester"
+    )
 
     standing = ledger.standing(PRINCIPAL)
     assert standing.agents[0] == AgentRecord("atlas", "active", None, LIMITS, T0 + 2)
@@ -180,21 +184,21 @@ def test_limits_can_be_changed(ledger: SqliteLedger) -> None:
 
 
 def test_mistakes_are_told_in_one_sentence(ledger: SqliteLedger) -> None:
-    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0))
+    ledger.add_run(RunRecord("7f3k", "atlas", created_ns=T0), by="tester")
     mistakes = [
-        lambda: ledger.create_agent(AgentRecord("atlas", "active")),
-        lambda: ledger.create_agent(AgentRecord("scout", "active", "nobody")),
+        lambda: ledger.create_agent(AgentRecord("atlas", "active"), by="tester"),
+        lambda: ledger.create_agent(AgentRecord("scout", "active", "nobody"), by="tester"),
         lambda: ledger.set_agent_state("nobody", "paused", T0, "ada"),
         lambda: ledger.set_agent_state("atlas", "asleep", T0, "ada"),
         lambda: ledger.set_agent_limits("nobody", LIMITS, T0, "ada"),
-        lambda: ledger.add_token(TokenRecord("t", "nobody", T0), "00"),
-        lambda: ledger.add_token(TokenRecord("token-atlas", "atlas", T0), "00"),
-        lambda: ledger.add_token(TokenRecord("t", "atlas", T0, run="none"), "00"),
-        lambda: ledger.add_run(RunRecord("7f3k", "atlas")),
-        lambda: ledger.add_run(RunRecord("r", "nobody")),
+        lambda: ledger.add_token(TokenRecord("t", "nobody", T0), "00", by="tester"),
+        lambda: ledger.add_token(TokenRecord("token-atlas", "atlas", T0), "00", by="tester"),
+        lambda: ledger.add_token(TokenRecord("t", "atlas", T0, run="none"), "00", by="tester"),
+        lambda: ledger.add_run(RunRecord("7f3k", "atlas"), by="tester"),
+        lambda: ledger.add_run(RunRecord("r", "nobody"), by="tester"),
         lambda: ledger.set_run_state("none", "paused", T0, "ada"),
         lambda: ledger.set_run_state("7f3k", "asleep", T0, "ada"),
-        lambda: ledger.end_run("none", T0),
+        lambda: ledger.end_run("none", T0, by="tester"),
     ]
     records = len(ledger.audit())
 
@@ -208,9 +212,9 @@ def test_mistakes_are_told_in_one_sentence(ledger: SqliteLedger) -> None:
 def test_deleted_agent_cannot_become_the_child_of_its_own_descendant(
     ledger: SqliteLedger,
 ) -> None:
-    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0))
+    ledger.create_agent(AgentRecord("scout", "active", "atlas", created_ns=T0), by="tester")
     ledger.set_agent_state("atlas", "deleted", T0 + 1, "ada")
     ledger.set_agent_state("scout", "active", T0 + 2, "ada")
 
     with pytest.raises(UsageError, match="descends"):
-        ledger.create_agent(AgentRecord("atlas", "active", "scout", created_ns=T0 + 3))
+        ledger.create_agent(AgentRecord("atlas", "active", "scout", created_ns=T0 + 3), by="tester")

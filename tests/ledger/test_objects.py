@@ -40,9 +40,9 @@ def awaiting(ledger: SqliteLedger) -> str:
 def test_object_belongs_to_the_agent_whose_call_made_it_and_to_those_above(
     ledger: SqliteLedger,
 ) -> None:
-    ledger.create_agent(AgentRecord("child", "active", "atlas"))
-    ledger.create_agent(AgentRecord("grandchild", "active", "child"))
-    ledger.create_agent(AgentRecord("other", "active"))
+    ledger.create_agent(AgentRecord("child", "active", "atlas"), by="tester")
+    ledger.create_agent(AgentRecord("grandchild", "active", "child"), by="tester")
+    ledger.create_agent(AgentRecord("other", "active"), by="tester")
     ledger.remember("grandchild", "openai", ["resp_1"], T0)
     ledger.remember("other", "openai", ["resp_1", "resp_2"], T0)
     ledger.remember("grandchild", "elsewhere", ["resp_3"], T0)

@@ -108,12 +108,14 @@ class House:
     def agent(self, name: str, **limits: Any) -> str:
         ledger, now_ns = self.ledger(), time.time_ns()
         ledger.create_agent(
-            AgentRecord(name=name, state="active", limits=Limits(**limits), created_ns=now_ns)
+            AgentRecord(name=name, state="active", limits=Limits(**limits), created_ns=now_ns),
+            by="tester",
         )
         token = identity.new_token()
         ledger.add_token(
             TokenRecord(id=f"token-{name}", agent=name, created_ns=now_ns),
             identity.token_sha256(token),
+            by="tester",
         )
         ledger.close()
         return token

@@ -227,7 +227,7 @@ def test_plain_request_to_providers_addresses_and_closed_ports_is_refused(
 
 def test_revoked_token_is_nobody(house: House) -> None:
     ledger = house.ledger()
-    ledger.revoke_tokens("atlas", time.time_ns())
+    ledger.revoke_tokens("atlas", time.time_ns(), by="tester")
     ledger.close()
 
     flow = connect(house, "example.com")

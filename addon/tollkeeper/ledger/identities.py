@@ -14,7 +14,6 @@ from tollkeeper.errors import UsageError
 from tollkeeper.ledger.chain import canonical
 from tollkeeper.ledger.file import Connection
 from tollkeeper.ledger.journal import Journal, append
-from tollkeeper.ledger.port import OPERATOR
 from tollkeeper.ledger.records import (
     AGENT_COLUMNS,
     RUN_COLUMNS,
@@ -77,7 +76,7 @@ class Identities(Journal):
         with self._lock, self._translated():
             return standing(self._connection, principal)
 
-    def create_agent(self, record: AgentRecord, by: str = OPERATOR) -> None:
+    def create_agent(self, record: AgentRecord, by: str) -> None:
         """Add an agent; the name of a deleted one may be used again and keeps its accounts.
 
         Raises:
@@ -143,7 +142,7 @@ class Identities(Journal):
         rows = self._read(f"SELECT {AGENT_COLUMNS} FROM agents ORDER BY name")
         return [agent_from_row(row) for row in rows]
 
-    def add_token(self, token: TokenRecord, sha256: str, by: str = OPERATOR) -> None:
+    def add_token(self, token: TokenRecord, sha256: str, by: str) -> None:
         """Add a token by the hash of its text.
 
         Raises:
@@ -161,9 +160,7 @@ class Identities(Journal):
                     "expires_ns": token.expires_ns}  # fmt: skip
             append(connection, "token_added", by, None, data, token.created_ns)
 
-    def revoke_tokens(
-        self, agent: str, now_ns: int, by: str = OPERATOR, *, keep: str | None = None
-    ) -> int:
+    def revoke_tokens(self, agent: str, now_ns: int, by: str, *, keep: str | None = None) -> int:
         """Revoke the agent's tokens but the one named, and what they minted; see the port."""
         with self._changing() as connection:
             revoked = revoke(connection, "agent = ? AND id IS NOT ?", (agent, keep), now_ns)
@@ -179,7 +176,7 @@ class Identities(Journal):
         )
         return [token_from_row(row) for row in rows]
 
-    def add_run(self, record: RunRecord, by: str = OPERATOR) -> None:
+    def add_run(self, record: RunRecord, by: str) -> None:
         """Add a run that somebody starts.
 
         Raises:
@@ -212,7 +209,7 @@ class Identities(Journal):
             connection.execute("UPDATE runs SET state = ? WHERE id = ?", (state, run))
             append(connection, "run_state", by, None, {"run": run, "state": state}, now_ns)
 
-    def end_run(self, run: str, now_ns: int, by: str = OPERATOR) -> None:
+    def end_run(self, run: str, now_ns: int, by: str) -> None:
         """Mark it ended, revoke its tokens and what they minted; the second time nothing happens.
 
         Raises:

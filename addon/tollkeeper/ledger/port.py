@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Final, Protocol
+from typing import Any, Protocol
 
 from tollkeeper.core.delegation import Birth, DelegationCase
 from tollkeeper.core.snapshot import AgentRecord, RunRecord, Snapshot, Standing, TokenRecord
@@ -26,9 +26,6 @@ from tollkeeper.domain import (
     Settlement,
     Verdict,
 )
-
-OPERATOR: Final = "operator"
-"""Who made or ended an identity where nobody says who."""
 
 
 class Case(Protocol):
@@ -126,7 +123,7 @@ class Ledger(Protocol):
 
     def standing(self, principal: Principal) -> Standing: ...
 
-    def create_agent(self, record: AgentRecord, by: str = OPERATOR) -> None: ...
+    def create_agent(self, record: AgentRecord, by: str) -> None: ...
 
     def set_agent_state(self, name: str, state: str, now_ns: int, by: str) -> None:
         """``active``, ``paused`` or ``deleted``; deletion takes descendants and all tokens along.
@@ -139,11 +136,9 @@ class Ledger(Protocol):
 
     def agents(self) -> list[AgentRecord]: ...
 
-    def add_token(self, token: TokenRecord, sha256: str, by: str = OPERATOR) -> None: ...
+    def add_token(self, token: TokenRecord, sha256: str, by: str) -> None: ...
 
-    def revoke_tokens(
-        self, agent: str, now_ns: int, by: str = OPERATOR, *, keep: str | None = None
-    ) -> int:
+    def revoke_tokens(self, agent: str, now_ns: int, by: str, *, keep: str | None = None) -> int:
         """Revoke the agent's tokens but the one named; how many that were not revoked before.
 
         With a token goes every token that it minted, and what these minted; so too when a run ends
@@ -165,11 +160,11 @@ class Ledger(Protocol):
 
     def tokens(self, agent: str) -> list[TokenRecord]: ...
 
-    def add_run(self, record: RunRecord, by: str = OPERATOR) -> None: ...
+    def add_run(self, record: RunRecord, by: str) -> None: ...
 
     def set_run_state(self, run: str, state: str, now_ns: int, by: str) -> None: ...
 
-    def end_run(self, run: str, now_ns: int, by: str = OPERATOR) -> None:
+    def end_run(self, run: str, now_ns: int, by: str) -> None:
         """Mark it ended and revoke the tokens bound to it, and what they minted."""
 
     def credit(self, account: Account, amount_nano_usd: int, now_ns: int, by: str) -> None: ...
