@@ -18,6 +18,7 @@ from tollkeeper_cli.output import (
     print_json,
     print_json_line,
     print_rows,
+    say,
     table,
 )
 from tollkeeper_cli.spent import Period
@@ -180,7 +181,10 @@ def search(
         found = records.search_audit(
             ledger, text=text, agent=agent, kind=kind, call=call, since_ns=since_ns, limit=lines
         )
+        kinds = records.kinds(ledger) if kind and not found else []
     _print(found, json_=json_, follow=False)
+    if kind and not found and kind not in kinds:
+        say(f"There is no kind {escape(repr(kind))} in this record; there are {', '.join(kinds)}.")
     if not found:
         raise typer.Exit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,11 @@ _OF_AGENT = "CASE WHEN json_valid(data) THEN json_extract(data, '$.agent') END"
 """Whom a record is about; a row that somebody edited may hold no JSON."""
 
 
+def kinds(ledger: Ledger) -> list[str]:
+    """The kinds of records that there are, in alphabetical order; this reads the whole record."""
+    return [row["kind"] for row in ledger.rows("SELECT DISTINCT kind FROM audit ORDER BY kind")]
+
+
 def last_seq(ledger: Ledger) -> int:
     """The number of the newest audit record, 0 for none."""
     return int(next(ledger.rows("SELECT coalesce(max(seq), 0) AS seq FROM audit"))["seq"])
@@ -27,7 +31,7 @@ def policy_in_force(ledger: Ledger) -> dict[str, Any] | None:
         "SELECT data FROM (SELECT kind, data, seq FROM audit ORDER BY seq DESC LIMIT 200000)"
         " WHERE kind IN ('policy_loaded', 'policy_broken') ORDER BY seq DESC LIMIT 1"
     )
-    return next((dict(json.loads(row["data"])) for row in rows), None)
+    return next((decoded(row["data"]) for row in rows), None)
 
 
 def tunnelled(ledger: Ledger, since_ns: int) -> dict[str, list[str]]:

@@ -113,6 +113,15 @@ def test_search_finds_by_text_agent_kind_and_call(cli: Cli, books: Books) -> Non
     assert kinds("GPT-4O", "--kind", "admitted", "--since", "1h") == ["admitted"]
 
 
+def test_a_search_for_a_kind_that_is_not_there_names_those_that_are(cli: Cli, books: Books) -> None:
+    books.call()
+
+    done = cli("audit", "search", "--kind", "hold")
+
+    assert (done.code, done.out) == (1, "")
+    assert "there are admitted, agent_created, settled, token_added." in done.err
+
+
 def test_a_search_without_result_is_a_no(cli: Cli, made: Home) -> None:
     done = cli("audit", "search", "nowhere")
 
