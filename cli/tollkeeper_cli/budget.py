@@ -42,7 +42,7 @@ _SELDOM = ("credit_nano_usd", "of_children_nano_usd", "notional_nano_usd")
 """Columns that are left out while there is nothing in them."""
 
 _PARTS = [
-    Column("agent", "spent by"), Column("calls", "calls"), Column("booked_nano_usd", "in all"),
+    Column("agent", "spent by"), Column("calls", "counted"), Column("booked_nano_usd", "in all"),
     Column("notional_nano_usd", "notional of it"), *BASIS,
 ]  # fmt: skip
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _BAR: Final = " ▁▂▃▄▅▆▇█"
 _MODELS = [
-    Column("model", "model"), Column("provider", "provider"), Column("calls", "calls"),
+    Column("model", "model"), Column("provider", "provider"), Column("calls", "settled"),
     Column("input_tokens", "in"), Column("output_tokens", "out"), Column("cost_nano_usd", "cost"),
 ]  # fmt: skip
 
