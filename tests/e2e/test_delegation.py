@@ -212,7 +212,7 @@ def test_program_hands_a_childs_token_to_a_subprocess_and_both_are_in_its_run(wo
         "child 402 budget_exhausted",
         "parent Hello from the simulated gpt-4o-mini.",
     ]
-    calls = list(ledger.rows("select agent, run, state from calls order by id"))
+    calls = list(ledger.rows("select agent, run, state from calls order by at_ns, id"))
     assert {call["run"] for call in calls} == {"run1"}
     [child] = {call["agent"] for call in calls} - {"atlas"}
     ledger.end_run("run1", time.time_ns(), by="tester")

@@ -87,7 +87,7 @@ def rows(world: World) -> list[dict[str, Any]]:
     """What the books say of each metered call, in order."""
     world.books()
     ledger = world.ledger()
-    found = list(ledger.rows("SELECT * FROM calls WHERE model_key != '' ORDER BY id"))
+    found = list(ledger.rows("SELECT * FROM calls WHERE model_key != '' ORDER BY at_ns, id"))
     ledger.close()
     return found
 

@@ -64,7 +64,9 @@ with client.realtime.connect(model=MODEL) as ws:
 
 
 def rows(world: World) -> list[dict[str, Any]]:
-    return list(world.ledger().rows("select * from calls where operation = 'realtime' order by id"))
+    return list(
+        world.ledger().rows("select * from calls where operation = 'realtime' order by at_ns, id")
+    )
 
 
 def billed(world: World) -> int:

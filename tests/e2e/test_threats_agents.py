@@ -124,7 +124,7 @@ def test_input_that_the_provider_keeps_is_reserved_as_the_whole_window(
 
     assert (plain.status, kept.status) == (200, 200)
     ledger = world.ledger()
-    worst = [row["worst_nano_usd"] for row in ledger.rows("select * from calls order by id")]
+    worst = [row["worst_nano_usd"] for row in ledger.rows("select * from calls order by at_ns, id")]
     ledger.close()
     assert worst[1] >= 128_000 * 150  # gpt-4o-mini's window at its input rate
     assert worst[0] < worst[1] / 100

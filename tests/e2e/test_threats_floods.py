@@ -93,7 +93,9 @@ def test_answer_that_is_too_large_is_refused_and_booked_as_reserved(
     assert passed.status == 200
     assert len(world.lab.calls()) == 2
     ledger = world.ledger()
-    [row, _] = ledger.rows("select worst_nano_usd, cost_nano_usd, basis from calls order by id")
+    [row, _] = ledger.rows(
+        "select worst_nano_usd, cost_nano_usd, basis from calls order by at_ns, id"
+    )
     ledger.close()
     assert row["cost_nano_usd"] == row["worst_nano_usd"] > 0
     assert row["basis"] == "reserved"

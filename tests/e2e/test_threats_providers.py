@@ -153,7 +153,7 @@ def newest(world: World) -> dict[str, Any]:
     wait(lambda: world.books()["open"] == 0)
     ledger = world.ledger()
     [row] = ledger.rows(
-        "select basis, outcome, cost_nano_usd, worst_nano_usd from calls order by id desc limit 1"
+        "select basis, outcome, cost_nano_usd, worst_nano_usd from calls order by at_ns desc, id desc limit 1"
     )
     ledger.close()
     return row

@@ -423,7 +423,7 @@ def test_nothing_that_an_agent_says_of_itself_makes_it_another(keyed: World) -> 
     names = {name.lower() for name, _ in call["headers"]}
     assert not {one for one in names if one.startswith(("x-tollkeeper", "proxy-auth"))}
     ledger = keyed.ledger()
-    newest = list(ledger.rows("select agent from calls order by id desc limit 2"))
+    newest = list(ledger.rows("select agent from calls order by at_ns desc, id desc limit 2"))
     ledger.close()
     assert {row["agent"] for row in newest} == {"lists"}
 

@@ -48,7 +48,7 @@ def connected(code: str) -> str:
 
 def rows(world: World) -> list[dict[str, Any]]:
     return list(
-        world.ledger().rows("select * from calls where operation = 'responses' order by id")
+        world.ledger().rows("select * from calls where operation = 'responses' order by at_ns, id")
     )
 
 

@@ -230,7 +230,7 @@ class House:
         ledger = self.ledger()
         take_in(ledger, self.home.spool)
         assert verify(ledger) == []
-        rows = list(ledger.rows("select * from calls order by id"))
+        rows = list(ledger.rows("select * from calls order by at_ns, id"))
         ledger.close()
         return rows
 
