@@ -1,4 +1,8 @@
-"""OpenAI's Realtime, with its SDK, through the real proxy."""
+"""OpenAI's Realtime, with its SDK, through the real proxy.
+
+It is the asynchronous client, called like the blocking one: that one reads and writes one TLS connection
+from two threads, which loses records and sometimes hangs, also without a proxy between.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +21,22 @@ from tollkeeper.simulator.lab import body_of
 MODEL = "gpt-realtime"
 OPEN = {"websockets": True, "agents": {"default": {"budget_usd": {"total": 5}}}}
 TALK = """
-import base64, openai
-client = openai.OpenAI(max_retries=0)
+import asyncio, base64, inspect, openai
+from websockets.exceptions import ConnectionClosedOK
+LOOP = asyncio.new_event_loop()
+class InOneThread:
+    def __init__(self, it): self.it = it
+    def __getattr__(self, name): return InOneThread(getattr(self.it, name))
+    def __call__(self, *words, **more):
+        made = self.it(*words, **more)
+        return LOOP.run_until_complete(made) if inspect.isawaitable(made) else InOneThread(made)
+    def __enter__(self): return InOneThread(LOOP.run_until_complete(self.it.__aenter__()))
+    def __exit__(self, *error): LOOP.run_until_complete(self.it.__aexit__(*error))
+    def __iter__(self):
+        while True:
+            try: yield self.recv()
+            except ConnectionClosedOK: return
+client = InOneThread(openai.AsyncOpenAI(max_retries=0))
 def until(ws, *kinds):
     for event in ws:
         if event.type in kinds: return event
@@ -483,13 +501,15 @@ def test_key_that_is_a_subprotocol_is_kept_like_any_other(world: World, injected
     world.policy({**OPEN, **key})
     world.lab.expect_keys({"api.openai.com": ["sk-real" if injected else "sk-browser"]})
     code = """
-import os, ssl, websockets.sync.client
+import asyncio, os, ssl, websockets
 context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
 protocols = ["realtime", "openai-insecure-api-key.sk-browser", "openai-project.proj_1"]
-with websockets.sync.client.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime", subprotocols=protocols, ssl=context) as ws:
-    print("GOT", ws.subprotocol, "session.created" in ws.recv())
-    ws.send('{"type": "response.create"}')
-    while "response.done" not in ws.recv(): pass
+async def talk():
+    async with websockets.connect("wss://api.openai.com/v1/realtime?model=gpt-realtime", subprotocols=protocols, ssl=context) as ws:
+        print("GOT", ws.subprotocol, "session.created" in await ws.recv())
+        await ws.send('{"type": "response.create"}')
+        while "response.done" not in await ws.recv(): pass
+asyncio.run(talk())
 """
 
     done = world.python(program(MODEL, code), world.proxy(REAL_KEY="sk-real"))
@@ -530,9 +550,11 @@ def test_session_that_names_no_model_alone_is_not_opened(world: World, query: st
     world.agent()
     world.policy(dict(OPEN))
     code = f"""
-import os, ssl, websockets.sync.client
+import asyncio, os, ssl, websockets
 context = ssl.create_default_context(cafile=os.environ["SSL_CERT_FILE"])
-websockets.sync.client.connect("wss://api.openai.com/v1/realtime{query}", ssl=context)
+async def call():
+    await websockets.connect("wss://api.openai.com/v1/realtime{query}", ssl=context)
+asyncio.run(call())
 """
 
     done = world.python(program(MODEL, code), world.proxy())
