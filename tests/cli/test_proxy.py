@@ -188,6 +188,21 @@ def test_proxy_that_is_shutting_down_is_told_apart(cli: Cli, made: Home) -> None
     assert "shutting down: wait, or `tollkeeper down --now`" in again.err
 
 
+def test_status_tells_a_broken_edit_in_one_line_and_programs_all_of_it(
+    cli: Cli, made: Home, shell: Shell
+) -> None:
+    assert shell.run("up", "--detach", "--port", "0").code == 0
+    made.policy.write_text("version: 1\nagnets: {}\nmodde: x\n")
+    key = "newest edit not in force"
+
+    told = until(lambda: cli("status", "--json").data.get(key))
+    [line] = [line for line in cli("status").lines if line.startswith(key)]
+    cli("down")
+
+    assert len(told.splitlines()) == 2
+    assert line.endswith("did you mean 'agents'? (and 1 more: tollkeeper policy check)")
+
+
 def test_log_of_json_lines_is_one_object_a_line_and_logs_shows_it_readably(
     cli: Cli, made: Home, shell: Shell
 ) -> None:
