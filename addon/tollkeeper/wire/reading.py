@@ -152,8 +152,8 @@ class ConversationReading:
         return figures.with_uses(read, self._served)
 
 
-class WholeReading:
-    """What an answer that comes in one piece has said; a kind of answer says how its document is read."""
+class OneUsage:
+    """What an answer has said that tells its usage in one place; a kind of answer says where."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
@@ -163,14 +163,18 @@ class WholeReading:
         self.begun = False
         self.done = False
 
+    def usage(self) -> Usage | None:
+        """What the provider said so far, or None."""
+        return self._usage
+
+
+class WholeReading(OneUsage):
+    """The same of an answer that comes in one piece."""
+
     def event(self, data: bytes) -> None:
         """These answers are not streamed; what comes as events is only counted."""
         self.begun = True
         self.seen.most_tokens += len(data)
-
-    def usage(self) -> Usage | None:
-        """What the provider said so far, or None."""
-        return self._usage
 
 
 def _usage_in(answer: Mapping[str, Any]) -> dict[str, Any] | None:

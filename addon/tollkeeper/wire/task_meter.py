@@ -16,8 +16,7 @@ from tollkeeper.wire import task_usage
 from tollkeeper.wire.made import Made
 from tollkeeper.wire.meter import Gathered, StreamMeter
 from tollkeeper.wire.metering import Meter
-from tollkeeper.wire.reading import parsed_object
-from tollkeeper.wire.seen import Seen
+from tollkeeper.wire.reading import OneUsage, parsed_object
 from tollkeeper.wire.sse import LineSplitter, SseSplitter
 
 type Reader = Callable[[Mapping[str, Any], Call], Usage | None]
@@ -82,17 +81,8 @@ class _Plain:
         return _NOTHING_MADE
 
 
-class EventReading:
+class EventReading(OneUsage):
     """What the events of one answer have said; the bytes of all that were seen bound its text."""
-
-    def __init__(self, call: Call) -> None:
-        """Nothing is said yet."""
-        self._call = call
-        self._usage: Usage | None = None
-        self.seen = Seen(call.dialect)
-        self.made = Made(call.dialect)
-        self.begun = False
-        self.done = False
 
     def event(self, data: bytes) -> None:
         """One event; only what may tell of text or usage is read as JSON."""
@@ -109,10 +99,6 @@ class EventReading:
 
     def document(self, value: Any) -> None:
         """A whole answer is read by ``DocumentMeter``."""
-
-    def usage(self) -> Usage | None:
-        """What the provider said so far."""
-        return self._usage
 
 
 class DocumentMeter(_Plain):
